@@ -1,0 +1,1 @@
+//! Watches objects, publishes configuration, reports status.

@@ -1,0 +1,1 @@
+//! Every decision of the proxy, without I/O, clock or randomness.

@@ -1,0 +1,1 @@
+//! The I/O of the proxy: sockets, TLS, HTTP codecs, the life of a connection.

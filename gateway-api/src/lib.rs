@@ -1,0 +1,1 @@
+//! Gateway API objects in, proxy configuration and statuses out. Pure.

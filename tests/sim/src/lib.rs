@@ -1,0 +1,1 @@
+//! The deterministic simulator: the production proxy under virtual time and drawn faults.
