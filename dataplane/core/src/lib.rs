@@ -1,1 +1,23 @@
-//! Every decision of the proxy, without I/O, clock or randomness.
+//! Every decision of the proxy, without I/O, clock or randomness: bytes, values, time and chance come in, values go out.
+//!
+//! The order of the modules is the order of a request: its head is parsed (`http1`, [`message`]), made canonical
+//! (`canonical`), routed (`route`) to a [`Decision`], edited (`headers`, [`step`]), sent to an endpoint that
+//! `balance` picks within [`limits`], tried again if `retry` allows, and recorded (`record`).
+//! `ringway-proxy` does what is decided here; nothing in this crate ever waits.
+#![forbid(unsafe_code)]
+
+pub mod arrival;
+pub mod decision;
+pub mod failure;
+pub mod limits;
+pub mod message;
+pub mod step;
+pub mod summary;
+pub mod time;
+
+pub use arrival::{Arrival, PeerIdentity, Scheme};
+pub use decision::{Answer, AnswerBody, Decision, Forward, Plan, PlanBackend, PlanTarget};
+pub use failure::{Evidence, Failure, Flag, Flags};
+pub use message::{Fields, RequestHead, ResponseHead, Version};
+pub use summary::Summary;
+pub use time::Instant;

@@ -1,0 +1,162 @@
+//! What to do with a request. Deciding is pure (`route`); acting on it is `ringway-proxy`'s `serve`.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use ringway_config::{ClusterKey, HttpKind, ListenerKey, Retry, RouteKey, Timeouts, Weighted};
+
+use crate::failure::{Flag, Flags};
+use crate::step::{RequestStep, ResponseStep};
+
+/// What to do with a request.
+#[derive(Clone, Debug)]
+pub enum Decision<C> {
+    /// Send it to a backend of a plan.
+    Forward(Forward<C>),
+    /// Reply ourselves: a redirect, a preflight, or a refusal with its reason.
+    Answer(Answer),
+}
+
+/// A plan and which of its backends was drawn for this request.
+#[derive(Clone, Debug)]
+pub struct Forward<C> {
+    /// What its rule says. Kept for the request's life, whatever the configuration becomes.
+    pub plan: Rc<Plan<C>>,
+    /// Index into the plan's backends.
+    pub backend: usize,
+}
+
+impl<C> Forward<C> {
+    /// The drawn backend.
+    pub fn backend(&self) -> &PlanBackend<C> {
+        &self.plan.backends[self.backend]
+    }
+}
+
+/// A rule as one core executes it. `C` is the core's live cluster: endpoints, health, pools.
+#[derive(Debug)]
+pub struct Plan<C> {
+    /// The listener that serves it: label of metrics and logs.
+    pub listener: ListenerKey,
+    /// The route it belongs to.
+    pub route: RouteKey,
+    /// The rule's place in its route.
+    pub rule: usize,
+    /// The rule's name, if it has one.
+    pub rule_name: Option<Arc<str>>,
+    /// How errors of ours are told.
+    pub kind: HttpKind,
+    /// What is done to the request before it is sent, in order, for every backend.
+    pub request_steps: Vec<RequestStep<C>>,
+    /// What is done to the response, in order, for every backend.
+    pub response_steps: Vec<ResponseStep>,
+    /// Where requests may go.
+    pub backends: Vec<PlanBackend<C>>,
+    /// Indexes into `backends` by weight; `None`: 500.
+    pub choice: Option<Weighted<usize>>,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// What is tried again by policy.
+    pub retry: Option<Retry>,
+    /// Largest request body.
+    pub request_body_bytes_max: Option<u64>,
+}
+
+/// A backend of a plan.
+#[derive(Debug)]
+pub struct PlanBackend<C> {
+    /// Where its share goes.
+    pub target: PlanTarget<C>,
+    /// Further steps for the request, after the rule's.
+    pub request_steps: Vec<RequestStep<C>>,
+    /// Further steps for the response, before the rule's.
+    pub response_steps: Vec<ResponseStep>,
+}
+
+/// Where a backend's share goes.
+#[derive(Debug)]
+pub enum PlanTarget<C> {
+    /// To a live cluster.
+    Cluster(ClusterKey, Rc<C>),
+    /// Nowhere: 500 (checklist B1).
+    Invalid,
+}
+
+/// A reply of our own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// Fields beside `content-length`, `content-type` and `date`.
+    pub fields: Vec<(&'static str, Bytes)>,
+    /// The body.
+    pub body: AnswerBody,
+    /// Why, for the access log; empty for what is no error.
+    pub flags: Flags,
+    /// Why, in words for the access log (`response_code_details`): names the limit or the cause, no internal detail.
+    pub details: &'static str,
+    /// For gRPC: the status that replaces the HTTP one (which becomes 200).
+    pub grpc_status: Option<u8>,
+    /// The connection (HTTP/1) cannot be used again.
+    pub close: bool,
+    /// The listener that answers, if one was found.
+    pub listener: Option<ListenerKey>,
+    /// The route that answers, if one matched.
+    pub route: Option<RouteKey>,
+}
+
+/// The body of an [`Answer`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum AnswerBody {
+    /// None.
+    Empty,
+    /// Plain text.
+    Text(Cow<'static, str>),
+}
+
+impl Answer {
+    /// A refusal: a status, the reason as a flag, and words for the log that are also the body.
+    pub fn refuse(status: StatusCode, flag: Flag, details: &'static str) -> Self {
+        Self {
+            status,
+            fields: Vec::new(),
+            body: AnswerBody::Text(details.into()),
+            flags: Flags::from(flag),
+            details,
+            grpc_status: None,
+            close: false,
+            listener: None,
+            route: None,
+        }
+    }
+
+    /// A reply that is no error.
+    pub fn reply(status: StatusCode, details: &'static str) -> Self {
+        Self {
+            status,
+            fields: Vec::new(),
+            body: AnswerBody::Empty,
+            flags: Flags::default(),
+            details,
+            grpc_status: None,
+            close: false,
+            listener: None,
+            route: None,
+        }
+    }
+
+    /// The same for a gRPC client.
+    pub fn for_grpc(mut self, grpc_status: u8) -> Self {
+        self.grpc_status = Some(grpc_status);
+        self
+    }
+
+    /// The same, closing the connection.
+    pub fn and_close(mut self) -> Self {
+        self.close = true;
+        self
+    }
+}

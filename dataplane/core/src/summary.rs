@@ -1,0 +1,43 @@
+//! What remains of an exchange when it is over: the input of metrics and of the access log.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ringway_config::{ClusterKey, ListenerKey, RouteKey};
+
+use crate::failure::Flags;
+use crate::time::Instant;
+
+/// One finished request. Every path through `serve` returns one, so that none is forgotten.
+#[must_use = "a request that is not recorded is invisible"]
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// The listener that served it, once known.
+    pub listener: Option<ListenerKey>,
+    /// The route that matched, if any.
+    pub route: Option<RouteKey>,
+    /// The cluster it was sent to last, if any.
+    pub cluster: Option<ClusterKey>,
+    /// The endpoint it was sent to last, if any.
+    pub endpoint: Option<SocketAddr>,
+    /// The status the client saw; 0 if it saw none.
+    pub status: u16,
+    /// For gRPC: the status told in trailers or headers.
+    pub grpc_status: Option<u16>,
+    /// Why it ended as it did.
+    pub flags: Flags,
+    /// The same in words.
+    pub details: &'static str,
+    /// Body bytes from the client.
+    pub request_body_bytes: u64,
+    /// Body bytes to the client.
+    pub response_body_bytes: u64,
+    /// When its first byte came.
+    pub started: Instant,
+    /// From its first byte to the last byte of the answer.
+    pub duration: Duration,
+    /// From sending it upstream to the first byte of the response.
+    pub upstream_time: Option<Duration>,
+    /// How often it was sent upstream.
+    pub attempts: u32,
+}
