@@ -1,1 +1,3 @@
 //! Gateway API objects in, proxy configuration and statuses out. Pure.
+
+pub mod manifest;
