@@ -1,3 +1,10 @@
-//! Gateway API objects in, proxy configuration and statuses out. Pure.
+//! Gateway API objects in, proxy configuration and statuses out. Pure: no clock, no file, no socket, no chance.
+//!
+//! `manifest/` reads YAML documents and knows where each field stands; `objects/` holds the kinds, tolerantly
+//! decoded.
+#![forbid(unsafe_code)]
 
 pub mod manifest;
+pub mod objects;
+
+pub use objects::{DecodeError, Kind, Object, ObjectKey};
