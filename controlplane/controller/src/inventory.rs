@@ -1,0 +1,459 @@
+//! What all files say together, file by file: the objects in force and what is wrong with the rest.
+//!
+//! Pure. A file counts as a whole: one that is broken or cannot be read goes on saying what it last said. Which object
+//! wins never depends on history, only on the files: an object that states no age is as old as any other, so that
+//! `translate` and `explain` agree with a proxy that has been running for a year.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use ringway_gateway_api::manifest::{self, Document, ManifestError, Place, SourceName, Stamp};
+use ringway_gateway_api::objects::{DecodeError, Kind, Object, ObjectKey};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::source::{Found, Reading};
+
+/// The age of an object that states none. All the same: names decide between equals, as after one `kubectl apply`.
+const CREATED: &str = "2000-01-01T00:00:00Z";
+
+/// The most problems that are told; the count says how many there are.
+pub const PROBLEMS_MAX: usize = 1_000;
+
+/// The objects of all files.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    files: BTreeMap<SourceName, File>,
+    definers: BTreeMap<ObjectKey, Definers>,
+    in_force: BTreeMap<ObjectKey, Object>,
+}
+
+#[derive(Debug, Default)]
+struct File {
+    entries: BTreeMap<ObjectKey, Entry>,
+    problems: Vec<Problem>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    object: Object,
+    place: Place,
+}
+
+/// Which files define an object, and how often its specification has changed.
+#[derive(Debug)]
+struct Definers {
+    sources: BTreeSet<SourceName>,
+    fingerprint: u64,
+    generation: i64,
+}
+
+/// A change of the objects in force.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changed {
+    /// New and changed objects.
+    pub set: Vec<Object>,
+    /// Names of those that are gone.
+    pub removed: Vec<ObjectKey>,
+}
+
+impl Changed {
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.removed.is_empty()
+    }
+}
+
+/// Something that is wrong with a file, or left out of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Problem {
+    /// The file.
+    pub file: SourceName,
+    /// The line, from 1, if it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+    /// The column, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<u32>,
+    /// What it means for the configuration.
+    pub effect: Effect,
+    /// What is wrong: the object, the field, what to do.
+    pub message: String,
+}
+
+/// What a problem means for the configuration in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Effect {
+    /// The whole file: what it last said stays in force.
+    FileKept,
+    /// One object: the other definition of it is in force.
+    ObjectIgnored,
+    /// One object of a kind that is not read. No harm done.
+    KindSkipped,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if let (Some(line), Some(column)) = (self.line, self.column) {
+            write!(f, ":{line}:{column}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+impl Inventory {
+    /// Takes in what was found. The objects in force change all at once or, for a broken file, not at all.
+    pub fn take(&mut self, found: Vec<Found>) -> Changed {
+        let mut touched = BTreeSet::new();
+        for Found { source, reading } in found {
+            self.take_file(source, reading, &mut touched);
+        }
+        let mut changed = Changed::default();
+        for key in touched {
+            match self.winner(&key) {
+                Some(object) if self.in_force.get(&key) == Some(&object) => {}
+                Some(object) => {
+                    self.in_force.insert(key, object.clone());
+                    changed.set.push(object);
+                }
+                None => {
+                    if self.in_force.remove(&key).is_some() {
+                        changed.removed.push(key);
+                    }
+                }
+            }
+        }
+        changed
+    }
+
+    /// Everything that is wrong, file by file; at most [`PROBLEMS_MAX`].
+    pub fn problems(&self) -> Vec<Problem> {
+        let own = self.files.values().flat_map(|file| file.problems.iter().cloned());
+        own.chain(self.duplicates()).take(PROBLEMS_MAX).collect()
+    }
+
+    /// The objects in force, by name.
+    pub fn objects(&self) -> &BTreeMap<ObjectKey, Object> {
+        &self.in_force
+    }
+
+    /// Where the object in force is written.
+    pub fn place(&self, key: &ObjectKey) -> Option<&Place> {
+        let source = self.definers.get(key)?.sources.first()?;
+        Some(&self.files.get(source)?.entries.get(key)?.place)
+    }
+
+    /// How many files were read.
+    pub fn files(&self) -> usize {
+        self.files.len()
+    }
+
+    fn take_file(&mut self, source: SourceName, reading: Reading, touched: &mut BTreeSet<ObjectKey>) {
+        let text = match reading {
+            Reading::Text(text) => text,
+            Reading::Unreadable(reason) => {
+                let file = self.files.entry(Arc::clone(&source)).or_default();
+                let message = format!("cannot be read: {reason}");
+                file.problems = vec![Problem {
+                    file: source,
+                    line: None,
+                    column: None,
+                    effect: Effect::FileKept,
+                    message,
+                }];
+                return;
+            }
+            Reading::Gone => return self.replace(&source, None, touched),
+        };
+        let staged = self.stage(&source, &text);
+        let broken = staged.problems.iter().any(|problem| problem.effect == Effect::FileKept);
+        if broken {
+            self.files.entry(source).or_default().problems = staged.problems;
+            return;
+        }
+        for (key, fingerprint, generation) in staged.generations {
+            let definers = self.definers.entry(key).or_insert_with(|| Definers {
+                sources: BTreeSet::new(),
+                fingerprint,
+                generation,
+            });
+            (definers.fingerprint, definers.generation) = (fingerprint, generation);
+            definers.sources.insert(Arc::clone(&source));
+        }
+        let file = File { entries: staged.entries, problems: staged.problems };
+        self.replace(&source, Some(file), touched);
+    }
+
+    fn replace(&mut self, source: &SourceName, file: Option<File>, touched: &mut BTreeSet<ObjectKey>) {
+        if let Some(file) = &file {
+            touched.extend(file.entries.keys().cloned());
+        }
+        let old = self.files.remove(source).unwrap_or_default();
+        for key in old.entries.into_keys() {
+            let defined = file.as_ref().is_some_and(|file| file.entries.contains_key(&key));
+            if !defined && let Some(definers) = self.definers.get_mut(&key) {
+                definers.sources.remove(source);
+                if definers.sources.is_empty() {
+                    self.definers.remove(&key);
+                }
+            }
+            touched.insert(key);
+        }
+        if let Some(file) = file {
+            self.files.insert(Arc::clone(source), file);
+        }
+    }
+
+    /// Reads a file's objects without changing anything yet.
+    fn stage(&self, source: &SourceName, text: &str) -> Staged {
+        let (documents, errors) = manifest::parse(Arc::clone(source), text);
+        let mut staged =
+            Staged { problems: errors.iter().map(Problem::broken).collect(), ..Staged::default() };
+        for document in documents {
+            match self.object(&document) {
+                Ok(Some(Stamped { key, object, fingerprint, generation })) => {
+                    let place = document.place("");
+                    if let Some(first) = staged.entries.get(&key) {
+                        staged.problems.push(Problem::duplicate(&place, &key, &first.place));
+                        continue;
+                    }
+                    staged.generations.push((key.clone(), fingerprint, generation));
+                    staged.entries.insert(key, Entry { object, place });
+                }
+                Ok(None) => staged.problems.push(Problem::skipped(&document)),
+                Err(error) => staged.problems.push(Problem::broken(&error)),
+            }
+        }
+        staged
+    }
+
+    fn object(&self, document: &Document) -> Result<Option<Stamped>, ManifestError> {
+        let mut value = document.value.clone();
+        manifest::default_namespace(&mut value);
+        let fingerprint = fingerprint(&value);
+        let generation = key_of(&value).and_then(|key| self.definers.get(&key)).map_or(1, |known| {
+            if known.fingerprint == fingerprint { known.generation } else { known.generation + 1 }
+        });
+        manifest::stamp(&mut value, &Stamp { created: CREATED, generation });
+        let object = Object::decode(value).map_err(|error| match error {
+            DecodeError::Field { path, message } => document.fault(path, message),
+            DecodeError::Untyped => {
+                let missing = if document.places.holds("apiVersion") { "kind" } else { "apiVersion" };
+                document.fault(missing.to_owned(), "missing".to_owned())
+            }
+            DecodeError::Unnamed => document.fault("metadata.name".to_owned(), "missing".to_owned()),
+        })?;
+        Ok(object.map(|object| Stamped { key: object.key(), object, fingerprint, generation }))
+    }
+
+    /// The definition in force: that of the first file in order.
+    fn winner(&self, key: &ObjectKey) -> Option<Object> {
+        let source = self.definers.get(key)?.sources.first()?;
+        Some(self.files.get(source)?.entries.get(key)?.object.clone())
+    }
+
+    fn duplicates(&self) -> impl Iterator<Item = Problem> {
+        self.definers.iter().filter(|(_, definers)| definers.sources.len() > 1).flat_map(|(key, definers)| {
+            let mut places = definers.sources.iter().filter_map(|source| {
+                let file = self.files.get(source)?;
+                Some(&file.entries.get(key)?.place)
+            });
+            let first = places.next();
+            places.filter_map(move |place| Some(Problem::duplicate(place, key, first?)))
+        })
+    }
+}
+
+#[derive(Default)]
+struct Staged {
+    entries: BTreeMap<ObjectKey, Entry>,
+    generations: Vec<(ObjectKey, u64, i64)>,
+    problems: Vec<Problem>,
+}
+
+struct Stamped {
+    key: ObjectKey,
+    object: Object,
+    fingerprint: u64,
+    generation: i64,
+}
+
+impl Problem {
+    fn broken(error: &ManifestError) -> Self {
+        Self::at(&error.place, Effect::FileKept, error.problem.to_string())
+    }
+
+    fn duplicate(place: &Place, key: &ObjectKey, first: &Place) -> Self {
+        let message =
+            format!("{key} is defined at {first} already, and that definition is in force; remove one");
+        Self::at(place, Effect::ObjectIgnored, message)
+    }
+
+    fn skipped(document: &Document) -> Self {
+        let text = |field: &str| document.value.get(field).and_then(Value::as_str).unwrap_or_default();
+        let message = format!(
+            "{} skipped: ringway does not read {} of {}",
+            document.name(),
+            text("kind"),
+            text("apiVersion")
+        );
+        Self::at(&document.place(""), Effect::KindSkipped, message)
+    }
+
+    fn at(place: &Place, effect: Effect, message: String) -> Self {
+        Self {
+            file: Arc::clone(&place.source),
+            line: Some(place.line),
+            column: Some(place.column),
+            effect,
+            message,
+        }
+    }
+}
+
+fn key_of(value: &Value) -> Option<ObjectKey> {
+    let text = |path: &str| value.pointer(path).and_then(Value::as_str);
+    let kind = Kind::of(text("/apiVersion")?, text("/kind")?)?;
+    Some(ObjectKey::new(kind, text("/metadata/namespace").unwrap_or_default(), text("/metadata/name")?))
+}
+
+/// What the generation counts changes of: everything but metadata and status. A collision costs a count, no more.
+fn fingerprint(value: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for (field, value) in value.as_object().into_iter().flatten() {
+        if field != "metadata" && field != "status" {
+            (field, value).hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(source: &str, text: &str) -> Found {
+        Found { source: source.into(), reading: Reading::Text(text.to_owned()) }
+    }
+
+    fn service(name: &str, port: u16) -> String {
+        format!(
+            "---\napiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\nspec:\n  ports:\n  - port: {port}\n"
+        )
+    }
+
+    fn names(changed: &Changed) -> (Vec<String>, Vec<String>) {
+        (
+            changed.set.iter().map(|object| object.key().to_string()).collect(),
+            changed.removed.iter().map(ToString::to_string).collect(),
+        )
+    }
+
+    fn generation(inventory: &Inventory, name: &str) -> Option<i64> {
+        let key = ObjectKey::new(Kind::Service, "default", name);
+        inventory.objects().get(&key)?.metadata().generation
+    }
+
+    #[test]
+    fn only_what_changed_is_told_and_the_generation_counts_changes_of_the_specification() {
+        let mut inventory = Inventory::default();
+        let both = format!("{}{}", service("a", 1), service("b", 1));
+        let changed = inventory.take(vec![text("x.yaml", &both)]);
+        assert_eq!(names(&changed).0, ["Service/default/a", "Service/default/b"]);
+        assert_eq!(generation(&inventory, "a"), Some(1));
+
+        let moved = format!("{}{}", service("b", 1), service("a", 2));
+        let changed = inventory.take(vec![text("x.yaml", &moved)]);
+        assert_eq!(names(&changed), (vec!["Service/default/a".to_owned()], vec![]));
+        assert_eq!((generation(&inventory, "a"), generation(&inventory, "b")), (Some(2), Some(1)));
+
+        let changed = inventory.take(vec![text("x.yaml", &service("b", 1))]);
+        assert_eq!(names(&changed), (vec![], vec!["Service/default/a".to_owned()]));
+        assert!(inventory.take(vec![text("x.yaml", &service("b", 1))]).is_empty());
+    }
+
+    #[test]
+    fn a_broken_file_keeps_what_it_said_and_names_place_object_and_field() {
+        let mut inventory = Inventory::default();
+        inventory.take(vec![text("x.yaml", &service("a", 1)), text("y.yaml", &service("b", 1))]);
+        for (broken, expected) in [
+            (service("a", 1).replace("port: 1", "port: [1"), "x.yaml:"),
+            (service("c", 1).replace("port: 1", "port: many"), "x.yaml:8:5: Service/c: spec.ports[0].port"),
+            (service("c", 1).replace("  name: c\n", ""), "x.yaml:4:1: Service/?: metadata.name: missing"),
+            (service("c", 1).replace("kind: Service\n", ""), "x.yaml:2:1: ?/c: kind: missing"),
+        ] {
+            let changed = inventory.take(vec![text("x.yaml", &broken), text("y.yaml", &service("b", 2))]);
+            assert!(
+                changed.removed.is_empty() && changed.set.iter().all(|object| &*object.key().name == "b")
+            );
+            let shown: Vec<String> = inventory.problems().iter().map(ToString::to_string).collect();
+            assert!(shown[0].starts_with(expected), "{shown:?}");
+        }
+        let changed = inventory.take(vec![text("x.yaml", &service("c", 1))]);
+        assert_eq!(names(&changed), (vec!["Service/default/c".into()], vec!["Service/default/a".into()]));
+        assert_eq!(inventory.problems(), []);
+    }
+
+    #[test]
+    fn an_unreadable_file_keeps_what_it_said_and_a_removed_one_does_not() {
+        let mut inventory = Inventory::default();
+        inventory.take(vec![text("x.yaml", &service("a", 1))]);
+        let unreadable = Found { source: "x.yaml".into(), reading: Reading::Unreadable("denied".into()) };
+        assert!(inventory.take(vec![unreadable]).is_empty());
+        assert_eq!(inventory.problems()[0].to_string(), "x.yaml: cannot be read: denied");
+        let gone = Found { source: "x.yaml".into(), reading: Reading::Gone };
+        assert_eq!(inventory.take(vec![gone]).removed.len(), 1);
+        assert_eq!((inventory.problems(), inventory.files()), (vec![], 0));
+    }
+
+    #[test]
+    fn of_two_definitions_the_first_in_order_is_in_force_until_it_goes() {
+        let mut inventory = Inventory::default();
+        inventory.take(vec![text("b.yaml", &service("s", 2)), text("a.yaml", &service("s", 1))]);
+        let shown: Vec<String> = inventory.problems().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            shown,
+            [
+                "b.yaml:2:1: Service/default/s is defined at a.yaml:2:1 already, and that definition is in force; remove one"
+            ]
+        );
+        let port = |inventory: &Inventory| {
+            let value = serde_json::to_value(inventory.objects().values().next()).unwrap();
+            value.pointer("/spec/ports/0/port").unwrap().clone()
+        };
+        assert_eq!(port(&inventory), 1);
+        inventory.take(vec![Found { source: "a.yaml".into(), reading: Reading::Gone }]);
+        assert_eq!((port(&inventory), inventory.problems()), (2.into(), vec![]));
+
+        let twice = format!("{}{}", service("t", 1), service("t", 2));
+        inventory.take(vec![text("c.yaml", &twice)]);
+        assert_eq!(inventory.problems()[0].effect, Effect::ObjectIgnored);
+    }
+
+    #[test]
+    fn other_kinds_are_skipped_with_a_notice() {
+        let mut inventory = Inventory::default();
+        let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n";
+        assert!(inventory.take(vec![text("x.yaml", deployment)]).is_empty());
+        assert_eq!(
+            inventory.problems()[0].to_string(),
+            "x.yaml:1:1: Deployment/d skipped: ringway does not read Deployment of apps/v1"
+        );
+        assert_eq!(inventory.problems()[0].effect, Effect::KindSkipped);
+    }
+
+    #[test]
+    fn the_objects_in_force_do_not_depend_on_how_the_files_came_to_be() {
+        let all = ["a.yaml", "b.yaml", "c.yaml"].map(|file| text(file, &service("s", file.len() as u16)));
+        let mut at_once = Inventory::default();
+        at_once.take(all.into());
+        let mut one_by_one = Inventory::default();
+        for file in ["c.yaml", "b.yaml", "a.yaml"] {
+            one_by_one.take(vec![text(file, &service("s", 6))]);
+        }
+        assert_eq!(at_once.objects(), one_by_one.objects());
+    }
+}

@@ -1,0 +1,267 @@
+//! Reads the files and directories that the user named, and finds what changed since it last looked.
+//!
+//! A directory counts with the manifests directly in it, symbolic links followed (ConfigMap mounts are made of them).
+//! What cannot be read is said and never taken for empty: whoever uses it keeps what the file last said. Every file,
+//! and the number of files, is bounded.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+pub use ringway_gateway_api::manifest::SourceName;
+
+use super::inotify::{Watcher, is_manifest, watch_path};
+
+/// The longest file that is read: what the parser takes at most.
+pub const FILE_BYTES_MAX: u64 = ringway_gateway_api::manifest::TEXT_BYTES_MAX as u64;
+/// The most files; further ones are not read, and that is said.
+pub const FILES_MAX: usize = 10_000;
+
+/// How long after its last modification a file may be modified again under the same time stamp. The kernel's clock for
+/// files ticks every 1 to 10 ms; some file systems count in whole seconds, but those see no two saves in one.
+const TIMESTAMP_GRAIN: Duration = Duration::from_millis(50);
+
+/// Something that the user named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Root {
+    /// A file or a directory; which, is looked up each time.
+    Path(PathBuf),
+    /// Standard input, or objects made in memory: read once, then fixed.
+    Text(SourceName, String),
+}
+
+/// A file that is not as it was.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its name, as messages print it.
+    pub source: SourceName,
+    /// What is there now.
+    pub reading: Reading,
+}
+
+/// What was found where a file is or was.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// Its text.
+    Text(String),
+    /// It was removed.
+    Gone,
+    /// It is there and cannot be read; why.
+    Unreadable(String),
+}
+
+/// The files of all roots, as they were when last looked at.
+#[derive(Debug)]
+pub struct Directory {
+    roots: Vec<Root>,
+    known: BTreeMap<PathBuf, Known>,
+    texts_read: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Known {
+    /// Read whole; the stamp that it had, unless it was so fresh that the next save could bear the same.
+    Read(Option<Stamp>),
+    /// Not read; why.
+    Unreadable(String),
+}
+
+/// What changes when a file does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Directory {
+    /// Nothing is read yet.
+    pub fn new(roots: Vec<Root>) -> Self {
+        Self { roots, known: BTreeMap::new(), texts_read: false }
+    }
+
+    /// Whether any root can change.
+    pub fn can_change(&self) -> bool {
+        self.roots.iter().any(|root| matches!(root, Root::Path(_)))
+    }
+
+    /// Looks at every root and reads what changed. With a watcher, everything looked at is watched first.
+    pub fn scan(&mut self, mut watcher: Option<&mut Watcher>) -> Vec<Found> {
+        let mut found = Vec::new();
+        if !self.texts_read {
+            self.texts_read = true;
+            found.extend(self.roots.iter().filter_map(|root| match root {
+                Root::Text(name, text) => {
+                    Some(Found { source: Arc::clone(name), reading: Reading::Text(text.clone()) })
+                }
+                Root::Path(_) => None,
+            }));
+        }
+        if let Some(watcher) = watcher.as_deref_mut() {
+            watcher.begin();
+        }
+        let mut present = BTreeSet::new();
+        for root in self.roots.clone() {
+            let Root::Path(root) = root else { continue };
+            self.scan_root(&root, watcher.as_deref_mut(), &mut present, &mut found);
+        }
+        if let Some(watcher) = watcher {
+            watcher.finish();
+        }
+        let gone: Vec<PathBuf> = self.known.keys().filter(|path| !present.contains(*path)).cloned().collect();
+        for path in gone {
+            self.known.remove(&path);
+            found.push(Found { source: source_name(&path), reading: Reading::Gone });
+        }
+        found
+    }
+
+    fn scan_root(
+        &mut self,
+        root: &Path,
+        mut watcher: Option<&mut Watcher>,
+        present: &mut BTreeSet<PathBuf>,
+        found: &mut Vec<Found>,
+    ) {
+        if let Some(watcher) = watcher.as_deref_mut()
+            && let Ok(absolute) = std::path::absolute(root)
+        {
+            watch_path(watcher, &absolute);
+        }
+        match std::fs::metadata(root) {
+            Ok(metadata) if metadata.is_dir() => {
+                if let Some(watcher) = watcher.as_deref_mut() {
+                    watcher.manifests(root);
+                }
+                // What the directory held stays in force if it cannot be listed.
+                let listed = match manifests_in(root) {
+                    Ok(listed) => listed,
+                    Err(error) => return self.keep(root, &error.to_string(), present, found),
+                };
+                for path in listed {
+                    let link = path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
+                    if let Some(watcher) = watcher.as_deref_mut()
+                        && link
+                        && let Ok(absolute) = std::path::absolute(&path)
+                    {
+                        watch_path(watcher, &absolute);
+                    }
+                    self.read(path, present, found);
+                }
+            }
+            Ok(_) => self.read(root.to_owned(), present, found),
+            Err(error) => self.keep(root, &error.to_string(), present, found),
+        }
+    }
+
+    fn read(&mut self, path: PathBuf, present: &mut BTreeSet<PathBuf>, found: &mut Vec<Found>) {
+        if present.contains(&path) {
+            return;
+        }
+        let too_many = present.len() >= FILES_MAX;
+        present.insert(path.clone());
+        if too_many {
+            let reason = format!("not read: there are more than {FILES_MAX} files");
+            return self.note_unreadable(path, reason, found);
+        }
+        let before = self.known.get(&path);
+        match read_if_changed(&path, before) {
+            Ok(None) => {}
+            Ok(Some((text, stamp))) => {
+                found.push(Found { source: source_name(&path), reading: Reading::Text(text) });
+                self.known.insert(path, Known::Read(stamp));
+            }
+            Err(reason) => self.note_unreadable(path, reason, found),
+        }
+    }
+
+    /// A root that is not there, or cannot be listed: all that it held stays as it was.
+    fn keep(&mut self, root: &Path, reason: &str, present: &mut BTreeSet<PathBuf>, found: &mut Vec<Found>) {
+        let held = self.known.keys().filter(|path| path.parent() == Some(root)).cloned();
+        present.extend(held);
+        present.insert(root.to_owned());
+        self.note_unreadable(root.to_owned(), reason.to_owned(), found);
+    }
+
+    fn note_unreadable(&mut self, path: PathBuf, reason: String, found: &mut Vec<Found>) {
+        let known = Known::Unreadable(reason.clone());
+        if self.known.get(&path) == Some(&known) {
+            return;
+        }
+        found.push(Found { source: source_name(&path), reading: Reading::Unreadable(reason) });
+        self.known.insert(path, known);
+    }
+}
+
+fn manifests_in(directory: &Path) -> io::Result<BTreeSet<PathBuf>> {
+    let mut paths = BTreeSet::new();
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let path = entry.path();
+        // A dangling link is not skipped: that it cannot be read is worth saying.
+        let directory = path.metadata().is_ok_and(|metadata| metadata.is_dir());
+        if is_manifest(&entry.file_name()) && !directory {
+            paths.insert(path);
+        }
+    }
+    Ok(paths)
+}
+
+type Text = (String, Option<Stamp>);
+
+fn read_if_changed(path: &Path, known: Option<&Known>) -> Result<Option<Text>, String> {
+    let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
+    // Opening a pipe or a device could wait for ever.
+    if !metadata.is_file() {
+        return Err("not a regular file".to_owned());
+    }
+    if let Some(Known::Read(Some(stamp))) = known
+        && *stamp == Stamp::of(&metadata)
+    {
+        return Ok(None);
+    }
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    // Of the file that was opened: the name may lead to another one by now.
+    let metadata = file.metadata().map_err(|error| error.to_string())?;
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(format!(
+            "larger than the {FILE_BYTES_MAX} bytes that are read; split it into several files"
+        ));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        format!("not UTF-8: line {line} holds a byte that no character begins with")
+    })?;
+    Ok(Some((text, Stamp::trusted(&metadata, SystemTime::now()))))
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// `None` while a second save could bear the same stamp.
+    fn trusted(metadata: &Metadata, now: SystemTime) -> Option<Self> {
+        let age = metadata.modified().ok().and_then(|modified| now.duration_since(modified).ok());
+        age.is_some_and(|age| age > TIMESTAMP_GRAIN).then(|| Self::of(metadata))
+    }
+}
+
+fn source_name(path: &Path) -> SourceName {
+    path.to_string_lossy().into()
+}

@@ -1,0 +1,7 @@
+//! Where configuration comes from: files and directories, and the kernel's word that they changed.
+
+mod directory;
+mod inotify;
+
+pub use directory::{Directory, FILE_BYTES_MAX, FILES_MAX, Found, Reading, Root, SourceName};
+pub use inotify::{WATCHES_MAX, Watcher};

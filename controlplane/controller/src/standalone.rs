@@ -1,0 +1,255 @@
+//! The standalone pipeline: waits for files to change, and makes the change live. One thread of its own.
+//!
+//! It ends when told to, never because of what a file says. What it knows stands on the [`Board`] for whoever asks.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::inventory::{Changed, Effect, Inventory, Problem};
+use crate::publish::{DataPlane, FailedBind, Publisher, Translate};
+use crate::settle::{Seen, Settle, WAIT_MAX};
+use crate::source::{Directory, Found, Root, Watcher};
+use crate::status::Statuses;
+
+/// How often everything is looked at although nothing was heard: network file systems are silent.
+const RESCAN: Duration = Duration::from_secs(30);
+/// The same where the kernel cannot tell of every change.
+const RESCAN_UNWATCHED: Duration = Duration::from_secs(1);
+/// How often a socket that could not be bound is tried again.
+const RETRY_BINDS: Duration = Duration::from_secs(1);
+
+/// What is in force and what is wrong, for `/status` and metrics.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Counts the configurations that were in force; 0 before the first.
+    pub generation: u64,
+    /// When it came into force, RFC 3339.
+    pub since: String,
+    /// How many files were read.
+    pub files: usize,
+    /// How many objects are in force.
+    pub objects: usize,
+    /// What is wrong with the files.
+    pub problems: Vec<Problem>,
+    /// Listeners without a socket.
+    pub failed_binds: Vec<FailedBind>,
+    /// The statuses of the objects.
+    pub statuses: Statuses,
+    /// How often files were read because something had changed.
+    pub scans: u64,
+    /// How often a file was broken or unreadable.
+    pub rejections: u64,
+}
+
+/// Where the report stands. Only the control plane looks at it, so a lock is fine.
+#[derive(Clone, Debug, Default)]
+pub struct Board(Arc<Mutex<Report>>);
+
+impl Board {
+    /// The report as it is; the pipeline waits while it is held.
+    pub fn read(&self) -> MutexGuard<'_, Report> {
+        // A report that somebody panicked over is still the newest one.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the pipeline can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    Rescan,
+    Stop,
+}
+
+/// Tells the pipeline what to do. Dropping it stops the pipeline.
+#[derive(Debug)]
+pub struct Orders(UnixStream);
+
+/// The pipeline's end of [`Orders`].
+#[derive(Debug)]
+pub struct Inbox(UnixStream);
+
+/// A connected pair.
+pub fn orders() -> io::Result<(Orders, Inbox)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    theirs.set_nonblocking(true)?;
+    Ok((Orders(ours), Inbox(theirs)))
+}
+
+impl Orders {
+    /// Looks at all files again, whether or not anything was heard of them.
+    pub fn rescan(&self) {
+        // A full socket holds enough of the same order.
+        let _full = (&self.0).write(b"r");
+    }
+}
+
+impl Inbox {
+    fn take(&self) -> Option<Order> {
+        let mut buffer = [0; 64];
+        match (&self.0).read(&mut buffer) {
+            Ok(0) => Some(Order::Stop),
+            Ok(_) => Some(Order::Rescan),
+            Err(_nothing) => None,
+        }
+    }
+}
+
+/// The pipeline.
+#[derive(Debug)]
+pub struct Standalone<T, D> {
+    directory: Directory,
+    watcher: Option<Watcher>,
+    inventory: Inventory,
+    publisher: Publisher<T, D>,
+    told: BTreeSet<Problem>,
+    board: Board,
+}
+
+impl<T: Translate, D: DataPlane> Standalone<T, D> {
+    /// Nothing is read yet.
+    pub fn new(roots: Vec<Root>, translator: T, plane: D) -> Self {
+        let directory = Directory::new(roots);
+        let watcher = directory.can_change().then(Watcher::new).and_then(|watcher| {
+            watcher
+                .inspect_err(|error| tracing::warn!(%error, "no inotify: files are looked at every second"))
+                .ok()
+        });
+        Self {
+            directory,
+            watcher,
+            inventory: Inventory::default(),
+            publisher: Publisher::new(translator, plane),
+            told: BTreeSet::new(),
+            board: Board::default(),
+        }
+    }
+
+    /// Where the report stands.
+    pub fn board(&self) -> Board {
+        self.board.clone()
+    }
+
+    /// Reads everything and makes it live, even if it is nothing.
+    pub fn first(&mut self) {
+        let found = self.scan();
+        let changed = self.inventory.take(found);
+        self.publish(changed);
+    }
+
+    /// Makes changes live until told to stop.
+    pub fn run(mut self, inbox: &Inbox) {
+        let mut settle = Settle::default();
+        let mut looked = Instant::now();
+        let mut bound = Instant::now();
+        loop {
+            let rescan = looked + self.rescan_after();
+            let retry = (!self.publisher.failed_binds().is_empty()).then_some(bound + RETRY_BINDS);
+            let wake = [settle.due(), retry].into_iter().flatten().fold(rescan, Instant::min);
+            self.wait(inbox, wake);
+
+            match inbox.take() {
+                Some(Order::Stop) => return,
+                Some(Order::Rescan) => settle.saw(Seen::Done, Instant::now()),
+                None => {}
+            }
+            let now = Instant::now();
+            if let Some(seen) = self.watcher.as_mut().and_then(Watcher::events) {
+                settle.saw(seen, now);
+            }
+            if settle.take(now) || rescan <= now {
+                looked = now;
+                let found = self.scan();
+                if !found.is_empty() {
+                    let changed = self.inventory.take(found);
+                    self.publish(changed);
+                }
+            }
+            if retry.is_some_and(|retry| retry <= now) {
+                bound = now;
+                let mut report = self.board.read();
+                self.publisher.retry_binds(&mut report.statuses, &timestamp());
+                report.failed_binds = self.publisher.failed_binds().to_vec();
+            }
+        }
+    }
+
+    fn rescan_after(&self) -> Duration {
+        let watched = self.watcher.as_ref().is_some_and(|watcher| !watcher.incomplete());
+        if watched || !self.directory.can_change() { RESCAN } else { RESCAN_UNWATCHED }
+    }
+
+    fn wait(&self, inbox: &Inbox, until: Instant) {
+        let wait = until.saturating_duration_since(Instant::now());
+        // Rounded up, or the last microseconds would be spent spinning.
+        let wait = wait + Duration::from_micros(100);
+        let timeout = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
+        let mut fds = vec![PollFd::new(&inbox.0, PollFlags::IN)];
+        fds.extend(self.watcher.as_ref().map(|watcher| PollFd::new(watcher, PollFlags::IN)));
+        // An interrupted wait is a short one.
+        let _woken = poll(&mut fds, Some(&timeout));
+    }
+
+    /// Reads what changed. What changes meanwhile is read again, so that a swap of many files is seen whole.
+    fn scan(&mut self) -> Vec<Found> {
+        let give_up = Instant::now() + WAIT_MAX;
+        let mut found = self.directory.scan(self.watcher.as_mut());
+        while self.watcher.as_mut().and_then(Watcher::events).is_some() && Instant::now() < give_up {
+            found.extend(self.directory.scan(self.watcher.as_mut()));
+        }
+        found
+    }
+
+    fn publish(&mut self, changed: Changed) {
+        let started = Instant::now();
+        let now = timestamp();
+        let problems = self.inventory.problems();
+        self.tell(&problems);
+        let mut report = self.board.read();
+        let first = report.generation == 0;
+        report.scans += 1;
+        report.rejections +=
+            problems.iter().filter(|problem| problem.effect == Effect::FileKept).count() as u64;
+        report.problems = problems;
+        report.files = self.inventory.files();
+        if changed.is_empty() && !first {
+            return;
+        }
+        let published = self.publisher.publish(changed, &mut report.statuses, &now);
+        report.generation = published.generation;
+        report.since = now;
+        report.objects = self.inventory.objects().len();
+        report.failed_binds = self.publisher.failed_binds().to_vec();
+        tracing::info!(
+            generation = published.generation,
+            set = published.set,
+            removed = published.removed,
+            took = ?started.elapsed(),
+            "configuration is live"
+        );
+        for failed in &report.failed_binds {
+            tracing::warn!(listener = %failed.listener, port = failed.bind.port, reason = failed.reason, "cannot listen");
+        }
+    }
+
+    /// Logs each problem once, while it lasts.
+    fn tell(&mut self, problems: &[Problem]) {
+        for problem in problems.iter().filter(|problem| !self.told.contains(*problem)) {
+            match problem.effect {
+                Effect::FileKept => tracing::error!("{problem}; what the file said before stays in force"),
+                Effect::ObjectIgnored => tracing::warn!("{problem}"),
+                Effect::KindSkipped => tracing::info!("{problem}"),
+            }
+        }
+        self.told = problems.iter().cloned().collect();
+    }
+}
+
+fn timestamp() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

@@ -1,0 +1,303 @@
+//! Real files in real directories: every way of saving them becomes live, and within its time.
+//!
+//! Nothing sleeps: a test does something to a file and waits, with a deadline, for the data plane to be told.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use ringway_config::{Delta, EndpointSet, EndpointSetKey, EndpointSource, Resource, ResourceKey};
+use ringway_controller::inventory::Changed;
+use ringway_controller::publish::{Applied, DataPlane, Translate};
+use ringway_controller::source::Root;
+use ringway_controller::standalone::{Board, Orders, Standalone, orders};
+use ringway_gateway_api::objects::ObjectKey;
+use serde_json::Value;
+
+/// Far beyond what a change takes, so that only a change that never comes fails.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Every object becomes an endpoint set, so that the data plane is told of every object.
+struct OneToOne;
+
+impl Translate for OneToOne {
+    fn translate(&mut self, changed: Changed) -> (Delta, Vec<(ObjectKey, Option<Value>)>) {
+        let set = |key: ObjectKey| EndpointSet {
+            key: EndpointSetKey::new(key.to_string()),
+            source: EndpointSource::Listed(Vec::new()),
+        };
+        let delta = Delta {
+            set: changed.set.iter().map(|object| Resource::EndpointSet(set(object.key()).into())).collect(),
+            removed: changed.removed.into_iter().map(|key| ResourceKey::EndpointSet(set(key).key)).collect(),
+        };
+        (delta, Vec::new())
+    }
+}
+
+struct Told {
+    generation: u64,
+    told: Sender<(Instant, Vec<String>)>,
+}
+
+impl DataPlane for Told {
+    fn apply(&mut self, delta: Delta) -> Applied {
+        self.generation += 1;
+        let set = delta.set.iter().map(|resource| match resource {
+            Resource::EndpointSet(set) => format!("+{}", set.key),
+            other => unreachable!("never translated: {other:?}"),
+        });
+        let removed = delta.removed.iter().map(|key| match key {
+            ResourceKey::EndpointSet(key) => format!("-{key}"),
+            other => unreachable!("never translated: {other:?}"),
+        });
+        self.told.send((Instant::now(), set.chain(removed).collect())).expect("the test listens");
+        Applied { generation: self.generation, failed_binds: Vec::new() }
+    }
+}
+
+struct Pipeline {
+    told: Receiver<(Instant, Vec<String>)>,
+    orders: Option<Orders>,
+    board: Board,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Pipeline {
+    fn start(roots: &[&Path]) -> Self {
+        let (sender, told) = channel();
+        let roots = roots.iter().map(|root| Root::Path(root.to_path_buf())).collect();
+        let mut standalone = Standalone::new(roots, OneToOne, Told { generation: 0, told: sender });
+        let (orders, inbox) = orders().unwrap();
+        let board = standalone.board();
+        standalone.first();
+        let thread = std::thread::spawn(move || standalone.run(&inbox));
+        Self { told, orders: Some(orders), board, thread: Some(thread) }
+    }
+
+    fn next(&self) -> Vec<String> {
+        self.told.recv_timeout(DEADLINE).expect("a change becomes live").1
+    }
+
+    fn wait_for_problem(&self, part: &str) {
+        let deadline = Instant::now() + DEADLINE;
+        while !self.board.read().problems.iter().any(|problem| problem.to_string().contains(part)) {
+            assert!(Instant::now() < deadline, "{:?}", self.board.read().problems);
+            std::thread::yield_now();
+        }
+    }
+
+    fn wait_for_no_problem(&self) {
+        let deadline = Instant::now() + DEADLINE;
+        while !self.board.read().problems.is_empty() {
+            assert!(Instant::now() < deadline, "{:?}", self.board.read().problems);
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the pipeline ends without a panic");
+        }
+    }
+}
+
+/// A directory of the test's own, removed with it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        let _absent = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _best_effort = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn service(name: &str) -> String {
+    format!("apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{port: 80}}]}}\n")
+}
+
+#[test]
+fn every_way_of_saving_a_file_becomes_live() {
+    let scratch = Scratch::new("saving");
+    let conf = scratch.join("conf");
+    fs::create_dir(&conf).unwrap();
+    fs::write(conf.join("a.yaml"), service("a")).unwrap();
+    let pipeline = Pipeline::start(&[&conf]);
+    assert_eq!(pipeline.next(), ["+Service/default/a"]);
+
+    fs::write(conf.join("b.yaml"), service("b")).unwrap();
+    assert_eq!(pipeline.next(), ["+Service/default/b"]);
+
+    fs::write(conf.join(".a.yaml.tmp"), service("a2")).unwrap();
+    fs::rename(conf.join(".a.yaml.tmp"), conf.join("a.yaml")).unwrap();
+    assert_eq!(pipeline.next(), ["+Service/default/a2", "-Service/default/a"]);
+
+    fs::remove_file(conf.join("b.yaml")).unwrap();
+    assert_eq!(pipeline.next(), ["-Service/default/b"]);
+}
+
+#[test]
+fn a_swapped_config_map_changes_all_at_once() {
+    let scratch = Scratch::new("configmap");
+    let mount = scratch.join("mount");
+    for (version, name) in [("..1", "one"), ("..2", "two"), ("..3", "three")] {
+        fs::create_dir_all(mount.join(version)).unwrap();
+        for file in ["a.yaml", "b.yaml"] {
+            fs::write(mount.join(version).join(file), service(&format!("{name}-{}", &file[..1]))).unwrap();
+        }
+    }
+    std::os::unix::fs::symlink("..1", mount.join("..data")).unwrap();
+    for file in ["a.yaml", "b.yaml"] {
+        std::os::unix::fs::symlink(format!("..data/{file}"), mount.join(file)).unwrap();
+    }
+    let pipeline = Pipeline::start(&[&mount]);
+    assert_eq!(pipeline.next(), ["+Service/default/one-a", "+Service/default/one-b"]);
+    for (version, before, after) in [("..2", "one", "two"), ("..3", "two", "three")] {
+        std::os::unix::fs::symlink(version, mount.join("..data_tmp")).unwrap();
+        fs::rename(mount.join("..data_tmp"), mount.join("..data")).unwrap();
+        let told = pipeline.next();
+        let expected = [
+            format!("+Service/default/{after}-a"),
+            format!("+Service/default/{after}-b"),
+            format!("-Service/default/{before}-a"),
+            format!("-Service/default/{before}-b"),
+        ];
+        assert_eq!(told, expected);
+        fs::remove_dir_all(mount.join(if version == "..2" { "..1" } else { "..2" })).unwrap();
+    }
+}
+
+#[test]
+fn a_link_to_a_file_elsewhere_is_followed_through_every_change() {
+    let scratch = Scratch::new("links");
+    for directory in ["conf", "one", "two"] {
+        fs::create_dir(scratch.join(directory)).unwrap();
+    }
+    fs::write(scratch.join("one/a.yaml"), service("one")).unwrap();
+    fs::write(scratch.join("two/a.yaml"), service("two")).unwrap();
+    std::os::unix::fs::symlink("one", scratch.join("current")).unwrap();
+    std::os::unix::fs::symlink("../current/a.yaml", scratch.join("conf/a.yaml")).unwrap();
+    let pipeline = Pipeline::start(&[&scratch.join("conf")]);
+    assert_eq!(pipeline.next(), ["+Service/default/one"]);
+
+    fs::write(scratch.join("one/a.yaml"), service("edited")).unwrap();
+    assert_eq!(pipeline.next(), ["+Service/default/edited", "-Service/default/one"]);
+
+    std::os::unix::fs::symlink("two", scratch.join("next")).unwrap();
+    fs::rename(scratch.join("next"), scratch.join("current")).unwrap();
+    assert_eq!(pipeline.next(), ["+Service/default/two", "-Service/default/edited"]);
+}
+
+#[test]
+fn a_directory_that_goes_keeps_what_it_said_until_it_is_back() {
+    let scratch = Scratch::new("recreated");
+    let conf = scratch.join("etc/conf");
+    fs::create_dir_all(&conf).unwrap();
+    fs::write(conf.join("a.yaml"), service("a")).unwrap();
+    let pipeline = Pipeline::start(&[&conf]);
+    assert_eq!(pipeline.next(), ["+Service/default/a"]);
+
+    fs::remove_dir_all(scratch.join("etc")).unwrap();
+    pipeline.wait_for_problem("cannot be read");
+    fs::create_dir_all(&conf).unwrap();
+    fs::write(conf.join("b.yaml"), service("b")).unwrap();
+    let mut told = pipeline.next();
+    // The empty directory may be seen before its file is.
+    if told == ["-Service/default/a"] {
+        told.splice(0..0, pipeline.next());
+    }
+    assert_eq!(told, ["+Service/default/b", "-Service/default/a"]);
+    pipeline.wait_for_no_problem();
+
+    fs::rename(&conf, scratch.join("old")).unwrap();
+    pipeline.wait_for_problem("cannot be read");
+    fs::write(scratch.join("old/b.yaml"), service("c")).unwrap();
+    fs::rename(scratch.join("old"), &conf).unwrap();
+    assert_eq!(pipeline.next(), ["+Service/default/c", "-Service/default/b"]);
+}
+
+#[test]
+fn a_broken_file_keeps_what_it_said_while_others_change() {
+    let scratch = Scratch::new("broken");
+    fs::write(scratch.join("a.yaml"), service("a")).unwrap();
+    let pipeline = Pipeline::start(&[&scratch.0]);
+    assert_eq!(pipeline.next(), ["+Service/default/a"]);
+
+    fs::write(scratch.join("a.yaml"), service("a").replace("port: 80", "port: eighty")).unwrap();
+    pipeline.wait_for_problem("a.yaml:4:17: Service/a: spec.ports[0].port");
+    fs::write(scratch.join("b.yaml"), service("b")).unwrap();
+    assert_eq!(pipeline.next(), ["+Service/default/b"]);
+
+    fs::write(scratch.join("a.yaml"), service("a2")).unwrap();
+    assert_eq!(pipeline.next(), ["+Service/default/a2", "-Service/default/a"]);
+    pipeline.wait_for_no_problem();
+
+    fs::write(scratch.join("b.yaml"), b"kind: \xff").unwrap();
+    pipeline.wait_for_problem("not UTF-8: line 1");
+    fs::remove_file(scratch.join("b.yaml")).unwrap();
+    assert_eq!(pipeline.next(), ["-Service/default/b"]);
+}
+
+#[test]
+fn two_saves_within_one_tick_of_the_clock_are_both_seen() {
+    let scratch = Scratch::new("racy");
+    fs::write(scratch.join("a.yaml"), service("a0000")).unwrap();
+    let pipeline = Pipeline::start(&[&scratch.0]);
+    assert_eq!(pipeline.next(), ["+Service/default/a0000"]);
+    // Same size, same inode; the time stamp may be the same as well.
+    for round in 1..=50 {
+        let name = format!("a{round:04}");
+        fs::write(scratch.join("a.yaml"), service(&name)).unwrap();
+        let told = pipeline.next();
+        assert!(told.contains(&format!("+Service/default/{name}")), "{told:?}");
+    }
+}
+
+#[test]
+fn a_rescan_can_be_asked_for() {
+    let scratch = Scratch::new("rescan");
+    fs::write(scratch.join("a.yaml"), service("a")).unwrap();
+    let pipeline = Pipeline::start(&[&scratch.join("a.yaml"), &scratch.0]);
+    assert_eq!(pipeline.next(), ["+Service/default/a"], "a file that is named twice counts once");
+    let scans = pipeline.board.read().scans;
+    fs::write(scratch.join("a.yaml"), service("b")).unwrap();
+    pipeline.orders.as_ref().unwrap().rescan();
+    assert_eq!(pipeline.next(), ["+Service/default/b", "-Service/default/a"]);
+    assert!(pipeline.board.read().scans > scans);
+}
+
+#[test]
+fn a_change_is_live_within_100_ms_of_the_last_write() {
+    let scratch = Scratch::new("latency");
+    let conf = scratch.join("conf");
+    fs::create_dir(&conf).unwrap();
+    let pipeline = Pipeline::start(&[&conf]);
+    assert!(pipeline.next().is_empty());
+    let mut took: Vec<Duration> = (0..20)
+        .map(|round| {
+            fs::write(conf.join("a.yaml"), service(&format!("a{round}"))).unwrap();
+            let written = Instant::now();
+            let (live, _) = pipeline.told.recv_timeout(DEADLINE).unwrap();
+            live.saturating_duration_since(written)
+        })
+        .collect();
+    took.sort_unstable();
+    // The median, since a shared machine may stop a thread for longer than that.
+    assert!(took[10] < Duration::from_millis(100), "{took:?}");
+}
