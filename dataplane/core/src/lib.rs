@@ -2,13 +2,14 @@
 //!
 //! The order of the modules is the order of a request: its head is parsed (`http1`, [`message`]), made canonical
 //! (`canonical`), routed (`route`) to a [`Decision`], edited (`headers`, [`step`]), sent to an endpoint that
-//! `balance` picks within [`limits`], tried again if `retry` allows, and recorded (`record`).
 //! `ringway-proxy` does what is decided here; nothing in this crate ever waits.
 #![forbid(unsafe_code)]
 
 pub mod arrival;
+pub mod balance;
 pub mod decision;
 pub mod failure;
+pub mod health;
 pub mod limits;
 pub mod message;
 pub mod step;
@@ -16,6 +17,7 @@ pub mod summary;
 pub mod time;
 
 pub use arrival::{Arrival, PeerIdentity, Scheme};
+pub use balance::{Balancer, EndpointId, Outcome, Pick};
 pub use decision::{Answer, AnswerBody, Decision, Forward, Plan, PlanBackend, PlanTarget};
 pub use failure::{Evidence, Failure, Flag, Flags};
 pub use message::{Fields, RequestHead, ResponseHead, Version};
