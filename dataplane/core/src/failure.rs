@@ -77,6 +77,13 @@ pub enum UpstreamCause {
     Status(u16),
 }
 
+impl Failure {
+    /// An answer whose status policy may want to try again, as a failure.
+    pub fn of_status(endpoint: SocketAddr, status: u16) -> Self {
+        Self::Upstream { endpoint, evidence: Evidence::Answered, cause: UpstreamCause::Status(status) }
+    }
+}
+
 /// Envoy's response flags, so that existing runbooks work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]

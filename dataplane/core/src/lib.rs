@@ -2,9 +2,11 @@
 //!
 //! The order of the modules is the order of a request: its head is parsed (`http1`, [`message`]), made canonical
 //! (`canonical`), routed (`route`) to a [`Decision`], edited (`headers`, [`step`]), sent to an endpoint that
+//! `balance` picks within [`limits`], tried again if `retry` allows, and recorded (`record`).
 //! `ringway-proxy` does what is decided here; nothing in this crate ever waits.
 #![forbid(unsafe_code)]
 
+pub mod answer_for;
 pub mod arrival;
 pub mod balance;
 pub mod decision;
@@ -13,15 +15,18 @@ pub mod health;
 pub mod limits;
 pub mod message;
 pub mod pool;
+pub mod retry;
 pub mod step;
 pub mod summary;
 pub mod time;
 
+pub use answer_for::answer_for;
 pub use arrival::{Arrival, PeerIdentity, Scheme};
 pub use balance::{Balancer, EndpointId, Outcome, Pick};
 pub use decision::{Answer, AnswerBody, Decision, Forward, Plan, PlanBackend, PlanTarget};
 pub use failure::{Evidence, Failure, Flag, Flags};
 pub use message::{Fields, RequestHead, ResponseHead, Version};
 pub use pool::{CleanEnd, Lease, Pool, PoolLimits, SharedPool};
+pub use retry::{Again, Attempts, Circumstances};
 pub use summary::Summary;
 pub use time::Instant;
