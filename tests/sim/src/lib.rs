@@ -1,1 +1,20 @@
 //! The deterministic simulator: the production proxy under virtual time and drawn faults.
+//!
+//! [`world`] runs tasks under a virtual clock; [`network`] connects them; [`env`] is what the proxy sees of both.
+//! [`faults`] says what may go wrong, [`scenario`] runs seeds. One seed decides everything: no other source of chance,
+//! time or order may be used here.
+#![forbid(unsafe_code)]
+
+pub mod env;
+pub mod faults;
+pub mod network;
+pub mod random;
+pub mod scenario;
+pub mod trace;
+pub mod world;
+
+pub use env::SimEnv;
+pub use faults::Faults;
+pub use random::Random;
+pub use scenario::Scenario;
+pub use world::{Bounds, Place, Run, World};
