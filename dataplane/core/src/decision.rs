@@ -4,15 +4,15 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::StatusCode;
-use ringway_config::{ClusterKey, HttpKind, ListenerKey, Retry, RouteKey, Timeouts, Weighted};
+use ringway_config::{ClusterKey, HttpKind, ListenerKey, Redirect, Retry, RouteKey, Timeouts, Weighted};
 
 use crate::failure::{Flag, Flags};
+use crate::message::Fields;
 use crate::step::{RequestStep, ResponseStep};
 
 /// What to do with a request.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Decision<C> {
     /// Send it to a backend of a plan.
     Forward(Forward<C>),
@@ -21,7 +21,7 @@ pub enum Decision<C> {
 }
 
 /// A plan and which of its backends was drawn for this request.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Forward<C> {
     /// What its rule says. Kept for the request's life, whatever the configuration becomes.
     pub plan: Rc<Plan<C>>,
@@ -33,6 +33,30 @@ impl<C> Forward<C> {
     /// The drawn backend.
     pub fn backend(&self) -> &PlanBackend<C> {
         &self.plan.backends[self.backend]
+    }
+
+    /// The cluster of the drawn backend; `None` if there is none, which no decision to forward has.
+    pub fn cluster(&self) -> Option<(&ClusterKey, &Rc<C>)> {
+        match &self.backend().target {
+            PlanTarget::Cluster(key, cluster) => Some((key, cluster)),
+            PlanTarget::Invalid => None,
+        }
+    }
+}
+
+// Not derived: a shared plan is cloned, not the `C` in it.
+impl<C> Clone for Forward<C> {
+    fn clone(&self) -> Self {
+        Self { plan: Rc::clone(&self.plan), backend: self.backend }
+    }
+}
+
+impl<C> Clone for Decision<C> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Forward(forward) => Self::Forward(forward.clone()),
+            Self::Answer(answer) => Self::Answer(answer.clone()),
+        }
     }
 }
 
@@ -53,6 +77,8 @@ pub struct Plan<C> {
     pub request_steps: Vec<RequestStep<C>>,
     /// What is done to the response, in order, for every backend.
     pub response_steps: Vec<ResponseStep>,
+    /// What a filter answers instead of forwarding.
+    pub end: Option<PlanEnd>,
     /// Where requests may go.
     pub backends: Vec<PlanBackend<C>>,
     /// Indexes into `backends` by weight; `None`: 500.
@@ -74,6 +100,17 @@ pub struct PlanBackend<C> {
     pub request_steps: Vec<RequestStep<C>>,
     /// Further steps for the response, before the rule's.
     pub response_steps: Vec<ResponseStep>,
+    /// What a filter of this backend answers instead of forwarding.
+    pub end: Option<PlanEnd>,
+}
+
+/// A filter that ends the request here.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PlanEnd {
+    /// A redirect.
+    Redirect(Redirect),
+    /// A filter that could not be resolved: 500, whatever else is asked for (checklist F14).
+    Unresolved,
 }
 
 /// Where a backend's share goes.
@@ -91,7 +128,7 @@ pub struct Answer {
     /// The status.
     pub status: StatusCode,
     /// Fields beside `content-length`, `content-type` and `date`.
-    pub fields: Vec<(&'static str, Bytes)>,
+    pub fields: Fields,
     /// The body.
     pub body: AnswerBody,
     /// Why, for the access log; empty for what is no error.
@@ -122,7 +159,7 @@ impl Answer {
     pub fn refuse(status: StatusCode, flag: Flag, details: &'static str) -> Self {
         Self {
             status,
-            fields: Vec::new(),
+            fields: Fields::new(),
             body: AnswerBody::Text(details.into()),
             flags: Flags::from(flag),
             details,
@@ -137,7 +174,7 @@ impl Answer {
     pub fn reply(status: StatusCode, details: &'static str) -> Self {
         Self {
             status,
-            fields: Vec::new(),
+            fields: Fields::new(),
             body: AnswerBody::Empty,
             flags: Flags::default(),
             details,

@@ -231,6 +231,11 @@ impl RequestHead {
         self.path.push_str(path);
     }
 
+    /// Replaces the first bytes of the path, in place; the caller sees to it that it stays canonical.
+    pub fn replace_path_start(&mut self, length: usize, with: &str) {
+        self.path.replace_range(..length, with);
+    }
+
     /// The query without `?`, as it came.
     pub fn query(&self) -> Option<&str> {
         self.query.as_deref()
