@@ -86,16 +86,36 @@ impl Fields {
         match self.list.iter().position(|(n, _)| &self.block[n.range()] == name.as_bytes()) {
             None => self.append(name.as_bytes(), value),
             Some(first) => {
-                let value = self.store(value);
-                self.list[first].1 = value;
-                let mut index = 0;
-                let block = &self.block;
-                self.list.retain(|(n, _)| {
-                    index += 1;
-                    index - 1 <= first || &block[n.range()] != name.as_bytes()
-                });
+                self.list[first].1 = self.store(value);
+                self.keep_first_only(name, first);
             }
         }
+    }
+
+    /// Adds a field at the end whose value is written straight into the block.
+    pub fn append_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        let name = self.store(name.as_bytes());
+        let value = self.store_with(write);
+        self.list.push((name, value));
+    }
+
+    /// Joins all values of a name by `, `, adds what is written, and keeps the result in the place of the first.
+    pub fn extend_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        let Some(first) = self.list.iter().position(|(n, _)| &self.block[n.range()] == name.as_bytes())
+        else {
+            return self.append_with(name, write);
+        };
+        let list = &self.list;
+        let start = self.block.len();
+        for (n, value) in &list[first..] {
+            if &self.block[n.range()] == name.as_bytes() && value.start < value.end {
+                self.block.extend_from_within(value.range());
+                self.block.extend_from_slice(b", ");
+            }
+        }
+        write(&mut self.block);
+        self.list[first].1 = span(start, self.block.len());
+        self.keep_first_only(name, first);
     }
 
     /// Deletes all values of a name (lower case); says whether there were any.
@@ -117,7 +137,7 @@ impl Fields {
     }
 
     /// Every value of a name (lower case), in order.
-    pub fn all<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f [u8]> {
+    pub fn all<'f>(&'f self, name: &'f str) -> impl DoubleEndedIterator<Item = &'f [u8]> {
         self.iter().filter(move |(n, _)| *n == name.as_bytes()).map(|(_, value)| value)
     }
 
@@ -127,7 +147,7 @@ impl Fields {
     }
 
     /// Every name and value, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&[u8], &[u8])> {
         self.list.iter().map(|(name, value)| (&self.block[name.range()], &self.block[value.range()]))
     }
 
@@ -136,12 +156,29 @@ impl Fields {
         self.iter().map(|(name, value)| name.len() + value.len()).sum()
     }
 
-    fn store(&mut self, bytes: &[u8]) -> Span {
-        let start = self.block.len();
-        self.block.extend_from_slice(bytes);
-        let offset = |at: usize| u32::try_from(at).expect("limits bound a head far below 4 GiB");
-        Span { start: offset(start), end: offset(self.block.len()) }
+    fn keep_first_only(&mut self, name: &str, first: usize) {
+        let mut index = 0;
+        let block = &self.block;
+        self.list.retain(|(n, _)| {
+            index += 1;
+            index - 1 <= first || &block[n.range()] != name.as_bytes()
+        });
     }
+
+    fn store(&mut self, bytes: &[u8]) -> Span {
+        self.store_with(|block| block.extend_from_slice(bytes))
+    }
+
+    fn store_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Span {
+        let start = self.block.len();
+        write(&mut self.block);
+        span(start, self.block.len())
+    }
+}
+
+fn span(start: usize, end: usize) -> Span {
+    let offset = |at: usize| u32::try_from(at).expect("limits bound a head far below 4 GiB");
+    Span { start: offset(start), end: offset(end) }
 }
 
 impl PartialEq for Fields {
@@ -163,6 +200,8 @@ impl<N: AsRef<[u8]>, V: AsRef<[u8]>> FromIterator<(N, V)> for Fields {
 /// The head of a request in canonical form: what policy sees, the router sees and the upstream receives.
 ///
 /// `Host` and pseudo-headers are not among the fields: the codecs write them from `authority`, `path` and `query`.
+/// Nor are `content-length` and `transfer-encoding`: how long the body is travels beside the head, and the codecs
+/// write it for the protocol at hand.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RequestHead {
     /// The method.
@@ -176,7 +215,9 @@ pub struct RequestHead {
     host_length: usize,
     /// Canonical path; `*` for `OPTIONS *`.
     path: String,
-    query: Option<String>,
+    /// Empty without a query; apart from `has_query` so that a head that is used again keeps the allocation.
+    query: String,
+    has_query: bool,
     /// The extended CONNECT protocol (RFC 8441), such as `websocket`.
     pub protocol: Option<String>,
     /// All other fields.
@@ -193,7 +234,8 @@ impl RequestHead {
             authority: String::new(),
             host_length: 0,
             path: String::from("/"),
-            query: None,
+            query: String::new(),
+            has_query: false,
             protocol: None,
             fields: Fields::new(),
         }
@@ -238,18 +280,37 @@ impl RequestHead {
 
     /// The query without `?`, as it came.
     pub fn query(&self) -> Option<&str> {
-        self.query.as_deref()
+        self.has_query.then_some(&*self.query)
     }
 
     /// Sets the query.
     pub fn set_query(&mut self, query: Option<&str>) {
-        match (&mut self.query, query) {
-            (Some(old), Some(new)) => {
-                old.clear();
-                old.push_str(new);
-            }
-            (slot, new) => *slot = new.map(str::to_owned),
-        }
+        self.query.clear();
+        self.query.push_str(query.unwrap_or_default());
+        self.has_query = query.is_some();
+    }
+
+    /// Back to an empty `GET /`; keeps the allocations.
+    pub fn clear(&mut self) {
+        self.method = Method::GET;
+        self.version = Version::Http11;
+        self.scheme = Scheme::Http;
+        self.authority.clear();
+        self.host_length = 0;
+        self.set_path("/");
+        self.set_query(None);
+        self.protocol = None;
+        self.fields.clear();
+    }
+
+    /// The path's buffer, for `canonical` to write into.
+    pub(crate) fn path_buffer(&mut self) -> &mut String {
+        &mut self.path
+    }
+
+    /// Host and port become lower case.
+    pub(crate) fn lower_authority(&mut self) {
+        self.authority.make_ascii_lowercase();
     }
 
     /// Whether the request asks for a tunnel: an HTTP/1.1 upgrade or an extended CONNECT.
@@ -265,6 +326,9 @@ impl Default for RequestHead {
 }
 
 /// The head of a response.
+///
+/// `transfer-encoding` is never among its fields, and `content-length` only where there is no body to count: in answers
+/// to HEAD and in 304.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResponseHead {
     /// The status.
@@ -279,6 +343,13 @@ impl ResponseHead {
     /// An empty 200; filled by a codec, reused by its connection.
     pub fn new() -> Self {
         Self { status: StatusCode::OK, version: Version::Http11, fields: Fields::new() }
+    }
+
+    /// Back to an empty 200; keeps the allocations.
+    pub fn clear(&mut self) {
+        self.status = StatusCode::OK;
+        self.version = Version::Http11;
+        self.fields.clear();
     }
 }
 
@@ -312,6 +383,28 @@ mod tests {
         fields.set("d", b"5");
         assert!(fields.remove("b") && !fields.remove("b"));
         assert_eq!(pairs(&fields), [("a", "new"), ("c", "4"), ("d", "5")]);
+    }
+
+    #[test]
+    fn extending_joins_every_value_in_the_place_of_the_first() {
+        let mut fields: Fields = [("a", "1"), ("b", "2"), ("a", ""), ("a", "3")].into_iter().collect();
+        fields.extend_with("a", |value| value.extend_from_slice(b"4"));
+        assert_eq!(pairs(&fields), [("a", "1, 3, 4"), ("b", "2")]);
+        fields.extend_with("c", |value| value.extend_from_slice(b"5"));
+        assert_eq!(pairs(&fields), [("a", "1, 3, 4"), ("b", "2"), ("c", "5")]);
+    }
+
+    #[test]
+    fn a_cleared_head_equals_a_new_one() {
+        let mut head = RequestHead::new();
+        head.set_authority("a", Some(1));
+        head.set_path("/b");
+        head.set_query(Some("c"));
+        head.fields.append(b"d", b"e");
+        head.clear();
+        assert_eq!(head, RequestHead::new());
+        head.set_query(Some(""));
+        assert_eq!(head.query(), Some(""), "an empty query is a query");
     }
 
     #[test]
