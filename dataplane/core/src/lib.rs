@@ -1,7 +1,7 @@
 //! Every decision of the proxy, without I/O, clock or randomness: bytes, values, time and chance come in, values go out.
 //!
 //! The order of the modules is the order of a request: its head is parsed (`http1`, [`message`]), made canonical
-//! (`canonical`), routed (`route`) to a [`Decision`], edited (`headers`, [`step`]), sent to an endpoint that
+//! ([`canonical`]), routed (`route`) to a [`Decision`], edited (`headers`, [`step`]), sent to an endpoint that
 //! `balance` picks within [`limits`], tried again if `retry` allows, and recorded (`record`).
 //! `ringway-proxy` does what is decided here; nothing in this crate ever waits.
 #![forbid(unsafe_code)]
@@ -9,6 +9,7 @@
 pub mod answer_for;
 pub mod arrival;
 pub mod balance;
+pub mod canonical;
 pub mod compiled;
 mod cors;
 pub mod decision;

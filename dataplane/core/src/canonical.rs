@@ -1,0 +1,447 @@
+//! The one canonical request: what policy sees, the router sees and the upstream receives.
+//!
+//! Two spellings of one target become the same text here, so that no rule can be passed by writing a path differently;
+//! what has no agreed meaning is refused. Used by the HTTP/1 and the HTTP/2 codec alike. Writes into the buffers of a
+//! head that is used again, so it allocates nothing once they have grown. Never decodes `%2F` and never merges `//`:
+//! upstreams differ about them.
+
+use std::net::Ipv6Addr;
+
+use crate::message::RequestHead;
+
+/// Why a request has no canonical form. Answered with 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Uncanonical {
+    /// The path does not begin with a slash.
+    NotAbsolute,
+    /// A control byte, a space, or an escaped NUL.
+    ControlByte,
+    /// A fragment: it is never sent (RFC 9110 section 7.1).
+    Fragment,
+    /// A backslash, which some upstreams take for a slash.
+    Backslash,
+    /// `%` without two hexadecimal digits.
+    Escape,
+    /// More `..` than segments before them.
+    AboveRoot,
+    /// The host is empty, too long, or has a byte that no host may have.
+    Host,
+    /// The port is no number below 65536.
+    Port,
+    /// User information, which no http URI may have (RFC 9110 section 4.2.4).
+    UserInformation,
+}
+
+impl Uncanonical {
+    /// For the access log and the answer's body.
+    pub fn details(self) -> &'static str {
+        match self {
+            Self::NotAbsolute => "request path does not begin with a slash",
+            Self::ControlByte => "control byte in request target",
+            Self::Fragment => "fragment in request target",
+            Self::Backslash => "backslash in request path",
+            Self::Escape => "bad percent-encoding in request path",
+            Self::AboveRoot => "request path leads above the root",
+            Self::Host => "invalid host",
+            Self::Port => "invalid port in host",
+            Self::UserInformation => "user information in host",
+        }
+    }
+}
+
+/// Fills path and query of a head from an origin-form target (`/path?query`).
+pub fn fill_target(head: &mut RequestHead, target: &str) -> Result<(), Uncanonical> {
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    };
+    write_path(path, head.path_buffer())?;
+    check_query(query.unwrap_or_default())?;
+    head.set_query(query);
+    Ok(())
+}
+
+/// Fills the authority of a head from `host[:port]`: lower case, without one trailing dot of the host.
+pub fn fill_authority(head: &mut RequestHead, authority: &str) -> Result<(), Uncanonical> {
+    let (host, port) = split_authority(authority)?;
+    head.set_authority(host, port);
+    head.lower_authority();
+    Ok(())
+}
+
+/// Splits `host[:port]` and checks both. The host has no trailing dot any more, but is in the case it came in.
+///
+/// An empty port is no port (RFC 3986 section 6.2.3).
+pub fn split_authority(authority: &str) -> Result<(&str, Option<u16>), Uncanonical> {
+    if authority.contains('@') {
+        return Err(Uncanonical::UserInformation);
+    }
+    let host_end = match authority.strip_prefix('[') {
+        Some(inside) => inside.find(']').ok_or(Uncanonical::Host)? + 2,
+        None => authority.find(':').unwrap_or(authority.len()),
+    };
+    let (host, rest) = authority.split_at(host_end);
+    let port = match rest.strip_prefix(':') {
+        None if rest.is_empty() => None,
+        None => return Err(Uncanonical::Host),
+        Some("") => None,
+        Some(digits) if digits.len() <= 5 && digits.bytes().all(|b| b.is_ascii_digit()) => {
+            Some(digits.parse().map_err(|_| Uncanonical::Port)?)
+        }
+        Some(_) => return Err(Uncanonical::Port),
+    };
+    Ok((checked_host(host)?, port))
+}
+
+/// The same hosts as `ringway_config::Host` allows, without allocating.
+fn checked_host(host: &str) -> Result<&str, Uncanonical> {
+    if let Some(inside) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return inside.parse::<Ipv6Addr>().map(|_| host).map_err(|_| Uncanonical::Host);
+    }
+    let host = host.strip_suffix('.').unwrap_or(host);
+    // RFC 1035 section 2.3.4: 255 octets on the wire are 253 characters; a label has 63.
+    let mut label = 0;
+    let mut fine = !host.is_empty() && host.len() <= 253;
+    for byte in host.bytes() {
+        match byte {
+            b'.' => {
+                fine &= label > 0;
+                label = 0;
+            }
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => {
+                label += 1;
+                fine &= label <= 63;
+            }
+            _ => fine = false,
+        }
+    }
+    if fine && label > 0 { Ok(host) } else { Err(Uncanonical::Host) }
+}
+
+/// The query passes as it came; only what could break out of it is refused.
+pub fn check_query(query: &str) -> Result<(), Uncanonical> {
+    // One pass that the compiler can do for many bytes at once; which byte it was matters only then.
+    if !query.bytes().fold(false, |bad, b| bad | (b <= b' ') | (b == 0x7f) | (b == b'#')) {
+        return Ok(());
+    }
+    match query.bytes().find(|&b| b <= b' ' || b == 0x7f || b == b'#') {
+        Some(b'#') => Err(Uncanonical::Fragment),
+        _ => Err(Uncanonical::ControlByte),
+    }
+}
+
+/// Writes the canonical form of a path, which replaces what is in `out`.
+///
+/// Dot segments are resolved (RFC 3986 section 5.2.4) after escapes of unreserved characters are decoded (section
+/// 6.2.2.2); other escapes keep their meaning and get upper-case digits; bytes that no URI may hold are escaped, so
+/// that `/é` and `/%C3%A9` are one path. On error `out` holds nothing of use.
+pub fn write_path(raw: &str, out: &mut String) -> Result<(), Uncanonical> {
+    out.clear();
+    if !raw.starts_with('/') {
+        return Err(Uncanonical::NotAbsolute);
+    }
+    if raw.bytes().fold(true, |plain, b| plain & (CLASS[b as usize] == Class::Plain)) && !raw.contains("/.") {
+        out.push_str(raw);
+        return Ok(());
+    }
+    let mut segments = raw[1..].split('/').peekable();
+    while let Some(segment) = segments.next() {
+        let start = out.len();
+        out.push('/');
+        write_segment(segment, out)?;
+        match &out[start..] {
+            "/." => out.truncate(start),
+            "/.." => {
+                let parent = out[..start].rfind('/').ok_or(Uncanonical::AboveRoot)?;
+                out.truncate(parent);
+            }
+            _ => continue,
+        }
+        if segments.peek().is_none() {
+            out.push('/');
+        }
+    }
+    Ok(())
+}
+
+fn write_segment(segment: &str, out: &mut String) -> Result<(), Uncanonical> {
+    let mut bytes = segment.bytes();
+    while let Some(byte) = bytes.next() {
+        match CLASS[byte as usize] {
+            Class::Plain => out.push(char::from(byte)),
+            Class::Escape => match decode(bytes.next(), bytes.next()).ok_or(Uncanonical::Escape)? {
+                0 => return Err(Uncanonical::ControlByte),
+                decoded if is_unreserved(decoded) => out.push(char::from(decoded)),
+                decoded => push_escape(decoded, out),
+            },
+            Class::Foreign => push_escape(byte, out),
+            Class::Refused(reason) => return Err(reason),
+        }
+    }
+    Ok(())
+}
+
+fn decode(high: Option<u8>, low: Option<u8>) -> Option<u8> {
+    let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+    u8::try_from(digit(high)? << 4 | digit(low)?).ok()
+}
+
+fn push_escape(byte: u8, out: &mut String) {
+    const HEX: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
+    out.push('%');
+    out.push(HEX[usize::from(byte >> 4)]);
+    out.push(HEX[usize::from(byte & 15)]);
+}
+
+const fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// What a byte means in a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// A slash or a `pchar` (RFC 3986 section 3.3): passes.
+    Plain,
+    /// `%`
+    Escape,
+    /// No URI may hold it, but its meaning is clear: escaped.
+    Foreign,
+    /// Refused.
+    Refused(Uncanonical),
+}
+
+const CLASS: [Class; 256] = {
+    let mut table = [Class::Foreign; 256];
+    let mut index = 0;
+    while index < 256 {
+        let byte = index as u8;
+        table[index] = match byte {
+            0..=0x20 | 0x7f => Class::Refused(Uncanonical::ControlByte),
+            b'#' => Class::Refused(Uncanonical::Fragment),
+            b'\\' => Class::Refused(Uncanonical::Backslash),
+            b'%' => Class::Escape,
+            b'/' | b':' | b'@' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';'
+            | b'=' => Class::Plain,
+            _ if is_unreserved(byte) => Class::Plain,
+            _ => Class::Foreign,
+        };
+        index += 1;
+    }
+    table
+};
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn path(raw: &str) -> Result<String, Uncanonical> {
+        let mut out = String::from("left over");
+        write_path(raw, &mut out).map(|()| out)
+    }
+
+    #[test]
+    fn spellings_of_one_path_become_one_text() {
+        for (raw, canonical, why) in [
+            ("/", "/", ""),
+            ("/a/b", "/a/b", "nothing to do"),
+            ("/a/./b", "/a/b", "RFC 3986 5.2.4"),
+            ("/a/../b", "/b", "RFC 3986 5.2.4"),
+            ("/a/b/..", "/a/", "RFC 3986 5.2.4: a dot segment at the end leaves a slash"),
+            ("/a/.", "/a/", "RFC 3986 5.2.4"),
+            ("/a/..", "/", "RFC 3986 5.2.4"),
+            ("/a/b/c/./../../g", "/a/g", "RFC 3986 5.2.4, its example"),
+            ("/a/%2e%2E/b", "/b", "an escaped dot is a dot"),
+            ("/a/.%2e/b", "/b", "an escaped dot is a dot"),
+            ("/a/%2E/b", "/a/b", "an escaped dot is a dot"),
+            ("/...", "/...", "three dots are a name"),
+            ("/.a/b./..c", "/.a/b./..c", "dots in names"),
+            ("/a//b", "/a//b", "empty segments are kept"),
+            ("//", "//", "empty segments are kept"),
+            ("/a//../b", "/a/b", "an empty segment is a segment"),
+            ("//..", "/", "an empty segment is a segment"),
+            ("/%41%7a%2D%5F%7E", "/Az-_~", "RFC 3986 6.2.2.2: unreserved"),
+            ("/a%2fb%2F", "/a%2Fb%2F", "RFC 3986 6.2.2.1: an escaped slash stays escaped"),
+            ("/%2e%2e%2fb", "/..%2Fb", "no dot segment: its slash is data"),
+            ("/a%5c", "/a%5C", "an escaped backslash stays"),
+            ("/a%25%32e", "/a%252e", "decoded once only"),
+            ("/a;b=c,d@e:f!$&'()*+", "/a;b=c,d@e:f!$&'()*+", "RFC 3986 3.3: pchar"),
+            ("/a/..;/b", "/a/..;/b", "no dot segment"),
+            ("/é", "/%C3%A9", "no URI may hold it"),
+            ("/a[1]{2}|\"<>^`", "/a%5B1%5D%7B2%7D%7C%22%3C%3E%5E%60", "no URI may hold them"),
+            ("/%0d%0a", "/%0D%0A", "escaped, so it cannot break a line"),
+        ] {
+            assert_eq!(path(raw).as_deref(), Ok(canonical), "{raw}: {why}");
+        }
+    }
+
+    #[test]
+    fn paths_without_an_agreed_meaning_are_refused() {
+        for (raw, error) in [
+            ("", Uncanonical::NotAbsolute),
+            ("a", Uncanonical::NotAbsolute),
+            ("*", Uncanonical::NotAbsolute),
+            ("/..", Uncanonical::AboveRoot),
+            ("/a/../..", Uncanonical::AboveRoot),
+            ("/%2e%2e/a", Uncanonical::AboveRoot),
+            ("/./../a", Uncanonical::AboveRoot),
+            ("/a\\b", Uncanonical::Backslash),
+            ("/a#b", Uncanonical::Fragment),
+            ("/a\0", Uncanonical::ControlByte),
+            ("/a%00", Uncanonical::ControlByte),
+            ("/a b", Uncanonical::ControlByte),
+            ("/a\x7f", Uncanonical::ControlByte),
+            ("/%", Uncanonical::Escape),
+            ("/%4", Uncanonical::Escape),
+            ("/%4/1", Uncanonical::Escape),
+            ("/%g1", Uncanonical::Escape),
+            ("/%+1", Uncanonical::Escape),
+        ] {
+            assert_eq!(path(raw), Err(error), "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn the_query_is_split_off_and_untouched() {
+        let mut head = RequestHead::new();
+        for (target, path, query) in [
+            ("/a", "/a", None),
+            ("/a?", "/a", Some("")),
+            ("/a/../b?x=/../%2e%2&y=?\\", "/b", Some("x=/../%2e%2&y=?\\")),
+        ] {
+            assert_eq!(fill_target(&mut head, target), Ok(()));
+            assert_eq!((head.path(), head.query()), (path, query), "{target}");
+        }
+        assert_eq!(fill_target(&mut head, "/a?b#c"), Err(Uncanonical::Fragment));
+        assert_eq!(fill_target(&mut head, "/a?b\r"), Err(Uncanonical::ControlByte));
+        assert_eq!(fill_target(&mut head, "/a?b c"), Err(Uncanonical::ControlByte));
+    }
+
+    #[test]
+    fn authorities_are_lower_case_and_without_trailing_dot() {
+        let long = "a".repeat(63);
+        let mut head = RequestHead::new();
+        for (raw, host, authority) in [
+            ("Example.COM", "example.com", "example.com"),
+            ("example.com.", "example.com", "example.com"),
+            ("example.com.:8080", "example.com", "example.com:8080"),
+            ("example.com:", "example.com", "example.com"),
+            ("example.com:080", "example.com", "example.com:80"),
+            ("a_b-c.1", "a_b-c.1", "a_b-c.1"),
+            ("10.0.0.1:65535", "10.0.0.1", "10.0.0.1:65535"),
+            ("[2001:DB8::1]:443", "[2001:db8::1]", "[2001:db8::1]:443"),
+            ("[::1]", "[::1]", "[::1]"),
+            (long.as_str(), long.as_str(), long.as_str()),
+        ] {
+            assert_eq!(fill_authority(&mut head, raw), Ok(()), "{raw}");
+            assert_eq!((head.host(), head.authority()), (host, authority), "{raw}");
+            let config = ringway_config::Host::parse(raw.split(']').next().map_or(raw, |h| {
+                if h.starts_with('[') { &raw[..=h.len()] } else { raw.split(':').next().unwrap_or(raw) }
+            }));
+            assert_eq!(config.unwrap().as_str(), host, "the same as the configuration's");
+        }
+    }
+
+    #[test]
+    fn other_authorities_are_refused() {
+        let long = "a".repeat(64);
+        let longer = "a.".repeat(128);
+        for (raw, error) in [
+            ("", Uncanonical::Host),
+            (".", Uncanonical::Host),
+            (":80", Uncanonical::Host),
+            ("a..b", Uncanonical::Host),
+            (".a", Uncanonical::Host),
+            ("a..", Uncanonical::Host),
+            ("a b", Uncanonical::Host),
+            ("a/b", Uncanonical::Host),
+            ("a,b", Uncanonical::Host),
+            ("a%41", Uncanonical::Host),
+            ("é", Uncanonical::Host),
+            ("[::1", Uncanonical::Host),
+            ("[::1]a", Uncanonical::Host),
+            ("[::1%25eth0]", Uncanonical::Host),
+            ("[v1.a]", Uncanonical::Host),
+            ("[a]", Uncanonical::Host),
+            ("::1", Uncanonical::Port),
+            (long.as_str(), Uncanonical::Host),
+            (longer.as_str(), Uncanonical::Host),
+            ("a:65536", Uncanonical::Port),
+            ("a:+1", Uncanonical::Port),
+            ("a:1:2", Uncanonical::Port),
+            ("a:000080", Uncanonical::Port),
+            ("user@a", Uncanonical::UserInformation),
+            ("a:b@c", Uncanonical::UserInformation),
+        ] {
+            assert_eq!(split_authority(raw).map(|_| ()), Err(error), "{raw:?}");
+        }
+        // 253 characters are fine with or without the dot.
+        let longest = format!("{}a", "a.".repeat(126));
+        assert!(split_authority(&longest).is_ok() && split_authority(&format!("{longest}.")).is_ok());
+    }
+
+    /// Paths made of the pieces that matter, so that dot segments and escapes are common.
+    fn paths() -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec![
+            "/", "/", ".", "..", "a", "b", "%2e", "%2E", "%2f", "%5c", "%41", "%7e", "é", "[", ";", "%c3",
+        ]);
+        prop::collection::vec(piece, 0..12).prop_map(|pieces| format!("/{}", pieces.concat()))
+    }
+
+    proptest! {
+        #[test]
+        fn the_canonical_form_is_its_own_canonical_form(raw in paths()) {
+            if let Ok(once) = path(&raw) {
+                prop_assert_eq!(path(&once), Ok(once.clone()));
+                prop_assert!(once.starts_with('/'));
+                prop_assert!(once.split('/').all(|segment| segment != "." && segment != ".."));
+                prop_assert!(once.is_ascii());
+            }
+        }
+
+        #[test]
+        fn any_text_is_a_path_or_refused(raw in any::<String>().prop_map(|text| format!("/{text}"))) {
+            if let Ok(once) = path(&raw) {
+                prop_assert_eq!(path(&once), Ok(once));
+            }
+        }
+
+        #[test]
+        fn what_an_upstream_decodes_is_what_the_client_wrote(raw in paths()) {
+            // A naive model: decode only unreserved escapes, then resolve segments with a stack.
+            if let Ok(canonical) = path(&raw) {
+                let mut decoded = raw.clone();
+                for (escape, plain) in [("%2e", "."), ("%2E", "."), ("%41", "A"), ("%7e", "~"), ("%2f", "%2F"),
+                    ("%5c", "%5C"), ("é", "%C3%A9"), ("[", "%5B"), ("%c3", "%C3")]
+                {
+                    decoded = decoded.replace(escape, plain);
+                }
+                let mut stack: Vec<&str> = Vec::new();
+                let segments: Vec<&str> = decoded[1..].split('/').collect();
+                for (index, segment) in segments.iter().enumerate() {
+                    let last = index + 1 == segments.len();
+                    match *segment {
+                        "." => {}
+                        ".." => { stack.pop(); }
+                        name => { stack.push(name); continue }
+                    }
+                    if last {
+                        stack.push("");
+                    }
+                }
+                prop_assert_eq!(canonical, format!("/{}", stack.join("/")));
+            }
+        }
+
+        #[test]
+        fn a_canonical_authority_is_its_own_canonical_form(raw in "[A-Za-z0-9.:_\\[\\]-]{0,20}") {
+            let mut head = RequestHead::new();
+            if fill_authority(&mut head, &raw).is_ok() {
+                let once = head.authority().to_owned();
+                prop_assert_eq!(fill_authority(&mut head, &once), Ok(()));
+                prop_assert_eq!(head.authority(), once);
+            }
+        }
+    }
+}
