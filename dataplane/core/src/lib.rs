@@ -1,7 +1,7 @@
 //! Every decision of the proxy, without I/O, clock or randomness: bytes, values, time and chance come in, values go out.
 //!
-//! The order of the modules is the order of a request: its head is parsed (`http1`, [`message`]), made canonical
-//! ([`canonical`]), routed (`route`) to a [`Decision`], edited (`headers`, [`step`]), sent to an endpoint that
+//! The order of the modules is the order of a request: its head is parsed ([`http1`], [`message`]), made canonical
+//! ([`canonical`]), routed (`route`) to a [`Decision`], edited ([`headers`], [`step`]), sent to an endpoint that
 //! `balance` picks within [`limits`], tried again if `retry` allows, and recorded (`record`).
 //! `ringway-proxy` does what is decided here; nothing in this crate ever waits.
 #![forbid(unsafe_code)]
@@ -16,7 +16,9 @@ pub mod decision;
 pub mod failure;
 #[cfg(test)]
 mod fixture;
+pub mod headers;
 pub mod health;
+pub mod http1;
 pub mod limits;
 pub mod message;
 pub mod pool;

@@ -16,8 +16,6 @@ pub struct CleanEnd(());
 
 impl CleanEnd {
     /// For the codec, when it has seen the end of both messages and neither side asked to close.
-    // Used by `http1`, and by tests here.
-    #[allow(dead_code)]
     pub(crate) fn proven() -> Self {
         Self(())
     }
