@@ -1,13 +1,16 @@
 //! The deterministic simulator: the production proxy under virtual time and drawn faults.
 //!
 //! [`world`] runs tasks under a virtual clock; [`network`] connects them; [`env`] is what the proxy sees of both.
-//! [`faults`] says what may go wrong, [`scenario`] runs seeds. One seed decides everything: no other source of chance,
-//! time or order may be used here.
+//! [`faults`] says what may go wrong, [`peer`] has scripted clients and backends, [`checker`] the oracles that judge
+//! what they saw, [`scenario`] runs seeds. One seed decides everything: no other source of chance, time or order may
+//! be used here.
 #![forbid(unsafe_code)]
 
+pub mod checker;
 pub mod env;
 pub mod faults;
 pub mod network;
+pub mod peer;
 pub mod random;
 pub mod scenario;
 pub mod trace;

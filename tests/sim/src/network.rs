@@ -238,7 +238,8 @@ impl Acceptor for SimAcceptor {
     async fn readable(&self) -> io::Result<()> {
         poll_fn(|cx| {
             let mut state = self.listening.state.borrow_mut();
-            if !state.queue.is_empty() || self.world.fault(|faults| faults.spurious) {
+            let closed = matches!(state.open, Openness::Closed);
+            if closed || !state.queue.is_empty() || self.world.fault(|faults| faults.spurious) {
                 return Poll::Ready(Ok(()));
             }
             register(&mut state.wakers, cx);
@@ -267,11 +268,18 @@ impl Acceptor for SimAcceptor {
     }
 }
 
-impl Drop for SimAcceptor {
-    fn drop(&mut self) {
+impl SimAcceptor {
+    /// Whether it accepts no more.
+    pub fn is_closed(&self) -> bool {
+        !self.listening.is_open()
+    }
+
+    /// Closes it: who waits to be accepted is reset.
+    pub fn close(&self) {
         let mut state = self.listening.state.borrow_mut();
         state.open = Openness::Closed;
         let queue = std::mem::take(&mut state.queue);
+        let wakers = std::mem::take(&mut state.wakers);
         drop(state);
         self.world.network(|network| {
             if let Some(group) = network.listeners.get_mut(&self.listening.address) {
@@ -282,6 +290,13 @@ impl Drop for SimAcceptor {
             link.state.borrow_mut().ends[1].reset_on_close = true;
             drop(SimSocket { world: self.world.clone(), link, side: 1 });
         }
+        wake(wakers);
+    }
+}
+
+impl Drop for SimAcceptor {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -329,8 +344,10 @@ fn establish(world: &World, place: Place, to: SocketAddr, listening: &Rc<Listeni
     let mut listen = listening.state.borrow_mut();
     let faults = world.faults();
     let end = |place, local, remote| {
-        let capacity = world.draw(|random| random.size(faults.buffer.0, faults.buffer.1));
-        End::new(place, local, remote, capacity)
+        // As many small ones as large ones.
+        let (least, most) = faults.buffer;
+        let capacity = world.draw(|random| random.size(least, most) >> random.below(10));
+        End::new(place, local, remote, capacity.max(least))
     };
     let ends = [end(place, from, to), end(listen.place, to, from)];
     let link = Rc::new(Link {
