@@ -38,6 +38,8 @@ pub fn parse(source: SourceName, text: &str) -> (Vec<Document>, Vec<ManifestErro
         builder.fault(builder.at(1, 1), problem);
         return builder.finish();
     }
+    let joined = join_surrogates(text);
+    let text = joined.as_deref().unwrap_or(text);
     // The parser cannot go on after a syntax error, but the next document may be sound: begin again at its mark.
     let mut rest = text;
     while let Some(error) = builder.read(rest) {
@@ -53,6 +55,43 @@ pub fn parse(source: SourceName, text: &str) -> (Vec<Document>, Vec<ManifestErro
         rest = next;
     }
     builder.finish()
+}
+
+/// JSON writes characters beyond the basic plane as pairs of escapes, which YAML does not know: puts the characters
+/// themselves. Only for JSON, where a pair can stand nowhere but in double quotes; what follows in its line moves left.
+fn join_surrogates(text: &str) -> Option<String> {
+    let escaped =
+        |pair: &[u8]| matches!(pair, [b'\\', b'u', b'd' | b'D', b'8'..=b'9' | b'a' | b'b' | b'A' | b'B']);
+    let paired = text.as_bytes().windows(4).any(escaped);
+    if !paired || serde_json::from_str::<serde::de::IgnoredAny>(text).is_err() {
+        return None;
+    }
+    let unit = |text: &str| {
+        let digits = text.strip_prefix("\\u")?.get(..4)?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let mut joined = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        joined.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let pair = unit(rest).zip(rest.get(6..).and_then(unit));
+        let character = pair.and_then(|(high, low)| char::decode_utf16([high, low]).next()?.ok());
+        match character.filter(|character| character.len_utf16() == 2) {
+            Some(character) => {
+                joined.push(character);
+                rest = &rest[12..];
+            }
+            // The backslash and what it escapes, so that an escaped backslash begins no escape.
+            None => {
+                let escape = rest.chars().take(2).map(char::len_utf8).sum();
+                joined.push_str(&rest[..escape]);
+                rest = &rest[escape..];
+            }
+        }
+    }
+    joined.push_str(rest);
+    Some(joined)
 }
 
 /// The text from the first `---` at or after `line` (counted from 1), and how many lines come before it. A line that begins so
@@ -615,6 +654,16 @@ spec:
         let text = "{\n\t\"kind\": \"A\",\n\t\"list\": [1, -2.5, true, null, \"a\\/b\\u00e9\\n\"]\n}\n";
         assert_eq!(values(text), [json!({"kind": "A", "list": [1, -2.5, true, null, "a/b\u{e9}\n"]})]);
         assert_eq!(read(text).0[0].place("list[1]").to_string(), "in.yaml:3:14");
+    }
+
+    #[test]
+    fn json_writes_characters_beyond_the_basic_plane_as_pairs() {
+        assert_eq!(
+            values("{\"a\": \"\\ud83d\\ude00 \\\\ud83d\\\\ude00 \\u00e9\"}"),
+            [json!({"a": "\u{1f600} \\ud83d\\ude00 \u{e9}"})]
+        );
+        // In YAML the same letters are nothing special outside double quotes.
+        assert_eq!(values("a: \\ud83d\\ude00"), [json!({"a": "\\ud83d\\ude00"})]);
     }
 
     #[test]
