@@ -47,7 +47,7 @@ impl Document {
 }
 
 /// An object's name as messages print it: `HTTPRoute/namespace/name`, `GatewayClass/name`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectName {
     /// Its kind; empty if it states none.
     pub kind: String,
