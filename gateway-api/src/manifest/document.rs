@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::fault::{ManifestError, Problem};
 use super::place::{Place, Places, SourceName};
+use crate::objects::{DecodeError, Object};
 
 /// One object of a manifest, not yet understood.
 #[derive(Debug, Clone)]
@@ -31,15 +31,20 @@ impl Document {
         ObjectName::of(&self.value)
     }
 
-    /// The value as a `T`. What does not fit is an error that names the object, the field and its place.
-    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, ManifestError> {
-        serde_path_to_error::deserialize(&self.value).map_err(|error| {
-            let field = error.path().to_string();
-            self.fault(field, error.into_inner().to_string())
+    /// The object, typed. `None`: a kind that ringway does not read. What does not fit is an error that names the object,
+    /// the field and its place.
+    pub fn object(&self) -> Result<Option<Object>, ManifestError> {
+        Object::decode(self.value.clone()).map_err(|error| match error {
+            DecodeError::Field { path, message } => self.fault(path, message),
+            DecodeError::Untyped => {
+                let missing = if self.places.holds("apiVersion") { "kind" } else { "apiVersion" };
+                self.fault(missing.to_owned(), "missing".to_owned())
+            }
+            DecodeError::Unnamed => self.fault("metadata.name".to_owned(), "missing".to_owned()),
         })
     }
 
-    /// An error about the field at `field`, for those who decode the value by other means.
+    /// An error about the field at `field`, for those who read the value by other means.
     pub fn fault(&self, field: String, message: String) -> ManifestError {
         let place = self.place(&field);
         ManifestError { place, problem: Problem::Field { object: Box::new(self.name()), field, message } }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::*;
+use crate::Object;
 use crate::manifest::parse;
 
 fn read(value: &Value) -> Document {
@@ -1141,7 +1142,7 @@ fn pointers(value: &Value, at: &str, into: &mut Vec<String>) {
 }
 
 proptest! {
-    /// Whatever stands anywhere in an object, it is judged, and its findings have places.
+    /// Whatever stands anywhere in an object, it is judged, its findings have places, and what is admitted decodes.
     #[test]
     fn nothing_in_an_object_makes_it_panic(kind in 0..16usize, at in any::<prop::sample::Index>(), new in any_json()) {
         let good = [
@@ -1155,8 +1156,13 @@ proptest! {
             *target = new;
         }
         let (documents, _) = parse("in.yaml".into(), &value.to_string());
-        for finding in admit(documents).findings {
+        let admitted = admit(documents);
+        for finding in admitted.findings {
             prop_assert!(finding.place.line >= 1 && finding.place.column >= 1);
+        }
+        for document in admitted.documents {
+            let decoded = Object::decode(document.value);
+            prop_assert!(matches!(&decoded, Ok(Some(_))), "{decoded:?}");
         }
     }
 
