@@ -125,7 +125,8 @@ pub enum Flag {
 }
 
 impl Flag {
-    const ALL: [Self; 17] = [
+    /// Every flag, in the order of their letters in a log.
+    pub const ALL: [Self; 17] = [
         Self::NoHealthyUpstream,
         Self::UpstreamConnectionFailure,
         Self::UpstreamOverflow,
@@ -184,6 +185,11 @@ impl Flags {
         self.0 & (1 << flag as u32) != 0
     }
 
+    /// The flags that are there.
+    pub fn iter(self) -> impl Iterator<Item = Flag> {
+        Flag::ALL.into_iter().filter(move |flag| self.contains(*flag))
+    }
+
     /// Whether there is none.
     pub fn is_empty(self) -> bool {
         self.0 == 0
@@ -205,7 +211,7 @@ impl fmt::Display for Flags {
             return f.write_str("-");
         }
         let mut separator = "";
-        for flag in Flag::ALL.into_iter().filter(|flag| self.contains(*flag)) {
+        for flag in self.iter() {
             write!(f, "{separator}{}", flag.letters())?;
             separator = ",";
         }

@@ -23,6 +23,7 @@ pub mod limits;
 pub mod message;
 pub mod pool;
 mod redirect;
+pub mod record;
 pub mod retry;
 mod rewrite;
 pub mod route;
