@@ -6,6 +6,7 @@
 //! `ringway-proxy` does what is decided here; nothing in this crate ever waits.
 #![forbid(unsafe_code)]
 
+pub mod access_log;
 pub mod answer_for;
 pub mod arrival;
 pub mod balance;
