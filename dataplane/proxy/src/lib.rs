@@ -7,3 +7,4 @@
 
 pub mod env;
 pub mod mailbox;
+pub mod tls;
