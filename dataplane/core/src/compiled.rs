@@ -16,6 +16,8 @@ use ringway_config::{
 };
 
 pub(crate) use hosts::HostMap;
+#[cfg(test)]
+pub(crate) use rules::Rank;
 pub(crate) use rules::{Entry, RuleTable, grpc_parts};
 
 /// The tables of one configuration. Immutable and shared by all cores.

@@ -6,6 +6,8 @@
 //! functions.
 
 mod l4;
+#[cfg(test)]
+mod laws;
 mod matching;
 mod plan;
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! Makes a rule into the plan that a core executes, and decides by it.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use http::StatusCode;
-use ringway_config::{Backend, BackendTarget, Filter, HeaderEdits, Weighted};
+use ringway_config::{Backend, BackendTarget, Filter, Weighted};
 
 use super::{ClusterSource, GRPC_UNAVAILABLE, is_grpc};
 use crate::arrival::Arrival;
@@ -122,18 +121,14 @@ impl<C> Steps<C> {
 
     fn push(&mut self, filter: &Filter, source: &dyn ClusterSource<C>) {
         match filter {
-            Filter::RequestHeaders(edits) => {
-                self.request.push(RequestStep::Edit(edits.clone()));
-                self.request.extend(host_step(edits));
-            }
+            Filter::RequestHeaders(edits) => self.request.push(RequestStep::Edit(edits.clone())),
             Filter::ResponseHeaders(edits) => self.response.push(ResponseStep::Edit(edits.clone())),
             Filter::Redirect(redirect) if self.end.is_none() => {
                 self.end = Some(PlanEnd::Redirect(redirect.clone()));
             }
             Filter::Redirect(_) => {}
             Filter::Rewrite(rewrite) => {
-                let host = rewrite.hostname.iter().cloned();
-                self.request.extend(host.map(|host| RequestStep::Host { host, port: None }));
+                self.request.extend(rewrite.hostname.iter().cloned().map(RequestStep::Host));
                 self.request.extend(rewrite.path.iter().cloned().map(RequestStep::Path));
             }
             Filter::Mirror(mirror) => {
@@ -149,11 +144,4 @@ impl<C> Steps<C> {
             Filter::Unresolved => self.end = Some(PlanEnd::Unresolved),
         }
     }
-}
-
-/// `Host` is no field of ours, but setting it is a habit from other proxies, and means what a host rewrite means.
-fn host_step<C>(edits: &HeaderEdits) -> Option<RequestStep<C>> {
-    let (_, value) = edits.set.iter().find(|(name, _)| *name == http::header::HOST)?;
-    let authority: http::uri::Authority = value.to_str().ok()?.parse().ok()?;
-    Some(RequestStep::Host { host: Arc::from(authority.host()), port: authority.port_u16() })
 }

@@ -330,6 +330,12 @@ fn among_rules_of_one_hostname_the_path_decides_then_method_headers_query_age_an
             claim(matching("grpc:/"), 0, "a"),
             get("h/pkg.Service/Method"),
         ),
+        // An expression counts with its characters.
+        (
+            claim(matching("grpc:~pkg[.]Service/"), 9, "z"),
+            claim(matching("grpc:pkg.Service/Method"), 0, "a"),
+            get("h/pkg.Service/Method"),
+        ),
         (
             claim(with_headers("grpc:/", &[("x", "1")]), 9, "z"),
             claim(matching("grpc:/"), 0, "a"),
