@@ -135,7 +135,12 @@ impl Compiled {
         self.binds.iter().map(|(bind, table)| (*bind, table.kind, table.proxy_protocol))
     }
 
-    /// What a bind is for, if it is still one.
+    /// Whether connections of a bind begin with a PROXY protocol header.
+    pub fn expects_proxy_protocol(&self, bind: &Bind) -> bool {
+        self.binds.get(bind).is_some_and(|table| table.proxy_protocol)
+    }
+
+    /// What a bind is for; `None` if it is not configured.
     pub fn bind_kind(&self, bind: &Bind) -> Option<BindKind> {
         self.binds.get(bind).map(|table| table.kind)
     }
@@ -283,11 +288,11 @@ impl Draft {
         }
         touched.extend(arriving.keys().cloned());
         for hostname in touched {
-            let mut new = arriving.remove(&hostname).unwrap_or_default();
-            new.dedup();
-            let none = RuleTable::default();
-            let before = table.hosts.at(&hostname).map_or(&none, Arc::as_ref);
-            let rules = before.next(&leaving, &new, &self.attached);
+            let new = arriving.remove(&hostname).unwrap_or_default();
+            let stay = table.hosts.at(&hostname).into_iter().flat_map(|rules| rules.slots.iter().copied());
+            let mut slots: Vec<u32> = stay.filter(|slot| !leaving.contains(slot)).chain(new).collect();
+            slots.dedup();
+            let rules = RuleTable::build(slots, &self.attached);
             match rules.is_empty() {
                 true => table.hosts.remove(&hostname),
                 false => table.hosts.insert(hostname, Arc::new(rules)),

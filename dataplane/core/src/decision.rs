@@ -154,6 +154,16 @@ pub enum AnswerBody {
     Text(Cow<'static, str>),
 }
 
+impl AnswerBody {
+    /// Its length in bytes.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Empty => 0,
+            Self::Text(text) => text.len() as u64,
+        }
+    }
+}
+
 impl Answer {
     /// A refusal: a status, the reason as a flag, and words for the log that are also the body.
     pub fn refuse(status: StatusCode, flag: Flag, details: &'static str) -> Self {

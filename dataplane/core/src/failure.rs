@@ -180,6 +180,11 @@ impl Flags {
         self.0 |= 1 << flag as u32;
     }
 
+    /// Adds all flags of another set.
+    pub fn merge(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
     /// Whether a flag is there.
     pub fn contains(self, flag: Flag) -> bool {
         self.0 & (1 << flag as u32) != 0

@@ -39,7 +39,7 @@ pub use arrival::{Arrival, PeerIdentity, Scheme};
 pub use balance::{Balancer, EndpointId, Outcome, Pick};
 pub use compiled::{BindKind, Compiled};
 pub use decision::{Answer, AnswerBody, Decision, Forward, Plan, PlanBackend, PlanEnd, PlanTarget};
-pub use failure::{Evidence, Failure, Flag, Flags};
+pub use failure::{Evidence, Failure, Flag, Flags, UpstreamCause};
 pub use message::{Fields, RequestHead, ResponseHead, Version};
 pub use pool::{CleanEnd, Lease, Pool, PoolLimits, SharedPool};
 pub use retry::{Again, Attempts, Circumstances};

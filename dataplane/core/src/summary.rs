@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use ringway_config::{ClusterKey, ListenerKey, RouteKey};
 
-use crate::failure::Flags;
+use crate::failure::{Flag, Flags};
+use crate::retry::Final;
 use crate::time::Instant;
 
 /// One finished request. Every path through `serve` returns one, so that none is forgotten.
@@ -40,4 +41,33 @@ pub struct Summary {
     pub upstream_time: Option<Duration>,
     /// How often it was sent upstream.
     pub attempts: u32,
+}
+
+impl Summary {
+    /// A request of which nothing is known yet but when it began.
+    pub fn begun(started: Instant) -> Self {
+        Self {
+            listener: None,
+            route: None,
+            cluster: None,
+            endpoint: None,
+            status: 0,
+            grpc_status: None,
+            flags: Flags::default(),
+            details: "",
+            request_body_bytes: 0,
+            response_body_bytes: 0,
+            started,
+            duration: Duration::ZERO,
+            upstream_time: None,
+            attempts: 0,
+        }
+    }
+
+    /// Why it was not sent again.
+    pub fn note_final(&mut self, reason: Final) {
+        if reason == Final::Exhausted {
+            self.flags.insert(Flag::UpstreamRetryLimitExceeded);
+        }
+    }
 }

@@ -3,8 +3,41 @@
 //! What to do is decided in `ringway-core`; here it is done, top to bottom, in short async functions. All of it is
 //! generic over one thing, the outside world ([`env::Env`]): the machine in production, the simulator in tests.
 //! Nothing here shares mutable state between cores: they talk by mailbox.
+//!
+//! Follow a request: [`accept`] → [`connection`] → [`http1`] or [`http2`] → [`serve`] → [`upstream`] → [`carry`].
 #![deny(unsafe_code)]
 
+pub mod accept;
+pub mod access_log;
+pub mod body;
+pub mod buffer;
+pub mod carry;
+pub mod cluster;
+pub mod connection;
+pub mod core;
+mod date;
+pub mod drain;
 pub mod env;
+pub mod exchange;
+pub mod http1;
+pub mod http2;
+pub mod io;
+pub mod link;
 pub mod mailbox;
+mod mirror;
+pub mod proxy;
+mod race;
+mod resolver;
+pub mod serve;
+pub mod signal;
+pub mod snapshot;
+mod tcp;
+mod threads;
+pub mod timer;
 pub mod tls;
+mod udp;
+pub mod upstream;
+pub mod worker;
+
+pub use proxy::{Applied, FailedBind, Options, Proxy};
+pub use resolver::Resolver;

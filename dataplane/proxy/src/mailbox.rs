@@ -1,9 +1,16 @@
 //! What cores tell each other. A core owns all of its state; this is the only way to change another's.
 
+use std::sync::Arc;
+
 use ringway_config::Bind;
+use ringway_core::record;
+
+use crate::snapshot::Snapshot;
 
 /// A message to a core. `U` is a socket that no core owns yet.
 pub enum Message<U> {
+    /// Swap to this configuration, then answer.
+    Configure(Arc<Snapshot>, Done),
     /// A socket to serve, beside those that are served already.
     Listen {
         /// Where it is bound.
@@ -13,6 +20,11 @@ pub enum Message<U> {
     },
     /// Serve this bind no more: empty the accept queue, then close the sockets.
     Unlisten(Bind),
-    /// Begin to drain: tell clients, finish what is under way.
-    Drain,
+    /// Say what was counted so far.
+    Report(flume::Sender<record::Snapshot>),
+    /// Begin to drain: tell clients, finish what is under way, and answer when no connection is left.
+    Drain(Done),
 }
+
+/// Whoever sent a message hears that it was done; if the core ended instead, the channel closes.
+pub type Done = flume::Sender<()>;

@@ -3,4 +3,3 @@
 pub mod content;
 pub mod http;
 pub mod rest;
-pub mod tcp;

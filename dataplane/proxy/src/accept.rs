@@ -1,0 +1,73 @@
+//! Accepts connections of one bind, a bounded number a turn, and sheds what is over a limit.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ringway_config::Bind;
+
+use crate::connection;
+use crate::env::{Acceptor, Env};
+use crate::race::{First, race};
+use crate::signal::Signal;
+use crate::worker::Worker;
+
+/// Connections accepted before other tasks get a turn.
+const TURN_MAX: usize = 64;
+/// How long accepting rests when the process or the machine is out of descriptors or memory. Connections wait in the
+/// kernel's queue meanwhile.
+const REST: Duration = Duration::from_millis(100);
+
+/// Accepts until told to stop; then empties the queue and closes the socket.
+pub async fn accept<E: Env>(worker: Rc<Worker<E>>, bind: Bind, acceptor: E::Acceptor, stop: Rc<Signal>) {
+    loop {
+        let stopping = matches!(race(acceptor.readable(), stop.wait()).await, First::Two(()));
+        match accept_turn(&worker, bind, &acceptor) {
+            Ok(Turn::Full) if stopping => stop.notify(),
+            Ok(Turn::Full) => {}
+            Ok(Turn::Empty) if stopping => return,
+            Ok(Turn::Empty) => {}
+            Err(_) if stopping => return,
+            Err(error) => {
+                tracing::warn!(%error, port = bind.port, "cannot accept connections; trying again soon");
+                worker.env.sleep_until(worker.env.now() + REST).await;
+            }
+        }
+    }
+}
+
+enum Turn {
+    /// The queue is empty.
+    Empty,
+    /// There may be more.
+    Full,
+}
+
+fn accept_turn<E: Env>(worker: &Rc<Worker<E>>, bind: Bind, acceptor: &E::Acceptor) -> io::Result<Turn> {
+    for _ in 0..TURN_MAX {
+        match acceptor.try_accept() {
+            Ok((socket, _)) => {
+                let worker = Rc::clone(worker);
+                let env = worker.env.clone();
+                env.spawn(async move {
+                    connection::serve(&worker, bind, socket).await;
+                });
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Turn::Empty),
+            // The client went away while it was queued, or a signal came.
+            Err(error) if is_transient(error.kind()) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Turn::Full)
+}
+
+fn is_transient(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::NotConnected
+    )
+}

@@ -1,0 +1,202 @@
+//! A cluster as it lives on one core: today's endpoints, their health, and connections to them.
+//!
+//! A request's plan holds this value, not the configuration it came from: each attempt sees what is there now.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ringway_config::{EndpointSet, EndpointSource};
+use ringway_core::Instant;
+use ringway_core::balance::{Balancer, EndpointId};
+use ringway_core::limits::Limits;
+use ringway_core::pool::{CleanEnd, Lease, Pool, PoolLimits};
+
+use crate::env::Env;
+use crate::http1::Http1Client;
+use crate::tls::ClientTls;
+
+/// A live cluster.
+pub struct Cluster<E: Env> {
+    spec: RefCell<Arc<ringway_config::Cluster>>,
+    endpoints: RefCell<Option<Arc<EndpointSet>>>,
+    tls: RefCell<Option<Arc<ClientTls>>>,
+    /// Which endpoint, by policy and health.
+    pub balancer: RefCell<Balancer>,
+    pools: RefCell<HashMap<EndpointId, Pool<Http1Client<E>>>>,
+    pool_limits: PoolLimits,
+    retired: Cell<bool>,
+}
+
+impl<E: Env> Cluster<E> {
+    /// A cluster that is new to this core.
+    pub fn new(
+        spec: &Arc<ringway_config::Cluster>,
+        endpoints: Option<&Arc<EndpointSet>>,
+        tls: Option<&Arc<ClientTls>>,
+        limits: &Limits,
+    ) -> Rc<Self> {
+        let cluster = Self {
+            spec: RefCell::new(Arc::clone(spec)),
+            endpoints: RefCell::new(None),
+            tls: RefCell::new(tls.map(Arc::clone)),
+            balancer: RefCell::new(Balancer::new(spec.balance, spec.outlier.is_some())),
+            pools: RefCell::default(),
+            pool_limits: PoolLimits {
+                idle_max: limits.upstream_idle_connections_max,
+                idle_age_max: limits.upstream_idle_timeout,
+            },
+            retired: Cell::new(false),
+        };
+        cluster.set_endpoints(endpoints);
+        Rc::new(cluster)
+    }
+
+    /// What the configuration says about it today.
+    pub fn spec(&self) -> Arc<ringway_config::Cluster> {
+        Arc::clone(&self.spec.borrow())
+    }
+
+    /// TLS to its endpoints, if it is asked for.
+    pub fn tls(&self) -> Option<Arc<ClientTls>> {
+        self.tls.borrow().as_ref().map(Arc::clone)
+    }
+
+    /// Takes a new configuration over. Connections made under another protocol or TLS are not used again.
+    pub fn update(
+        &self,
+        spec: &Arc<ringway_config::Cluster>,
+        endpoints: Option<&Arc<EndpointSet>>,
+        tls: Option<&Arc<ClientTls>>,
+    ) {
+        let same_tls = match (&*self.tls.borrow(), tls) {
+            (None, None) => true,
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            _ => false,
+        };
+        if !same_tls {
+            self.tls.replace(tls.map(Arc::clone));
+            self.close_idle();
+        }
+        if !Arc::ptr_eq(&self.spec.borrow(), spec) {
+            let old = self.spec.replace(Arc::clone(spec));
+            self.balancer.borrow_mut().adopt(spec.balance, spec.outlier.is_some());
+            if old.protocol != spec.protocol {
+                self.close_idle();
+            }
+        }
+        self.set_endpoints(endpoints);
+    }
+
+    /// Replaces a resolved set's addresses.
+    pub fn resolved(&self, endpoints: &[ringway_config::Endpoint]) {
+        let changed = self.balancer.borrow_mut().update(endpoints);
+        let closed: Vec<_> = {
+            let mut pools = self.pools.borrow_mut();
+            changed.removed.iter().filter_map(|endpoint| pools.remove(endpoint)).collect()
+        };
+        // Closed after the borrow has ended.
+        drop(closed);
+    }
+
+    /// It is no longer configured: nothing idle is kept, what is under way ends by itself.
+    pub fn retire(&self) {
+        self.retired.set(true);
+        self.close_idle();
+    }
+
+    /// An idle connection to an endpoint.
+    pub fn take(&self, endpoint: EndpointId, now: Instant) -> Option<Lease<Http1Client<E>>> {
+        let mut pools = self.pools.borrow_mut();
+        pools.get_mut(&endpoint)?.take(now, |connection| connection.is_quiet())
+    }
+
+    /// Gives a connection back after a response that was read to its end.
+    pub fn give_back(
+        &self,
+        endpoint: EndpointId,
+        lease: Lease<Http1Client<E>>,
+        proof: CleanEnd,
+        now: Instant,
+    ) {
+        let listed = self.balancer.borrow().is_listed(endpoint);
+        if self.retired.get() || !listed {
+            return;
+        }
+        let closed = {
+            let mut pools = self.pools.borrow_mut();
+            let pool = pools.entry(endpoint).or_insert_with(|| Pool::new(self.pool_limits));
+            lease.give_back(proof, pool, now)
+        };
+        drop(closed);
+    }
+
+    /// Closes connections that have been idle for too long.
+    pub fn expire(&self, now: Instant) {
+        let closed: Vec<_> = {
+            let mut pools = self.pools.borrow_mut();
+            let closed = pools.values_mut().flat_map(|pool| pool.expire(now)).collect();
+            pools.retain(|_, pool| !pool.is_empty());
+            closed
+        };
+        drop(closed);
+    }
+
+    fn close_idle(&self) {
+        let pools = self.pools.take();
+        drop(pools);
+    }
+
+    fn set_endpoints(&self, endpoints: Option<&Arc<EndpointSet>>) {
+        let same = match (&*self.endpoints.borrow(), endpoints) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (None, None) => true,
+            _ => false,
+        };
+        if same {
+            return;
+        }
+        self.endpoints.replace(endpoints.map(Arc::clone));
+        match endpoints.map(|set| &set.source) {
+            Some(EndpointSource::Listed(listed)) => self.resolved(listed),
+            // Resolving begins with what is known: nothing, or the addresses of before.
+            Some(EndpointSource::Dns { .. }) => {}
+            None => self.resolved(&[]),
+        }
+    }
+
+    /// The name to resolve, if the endpoints come from one.
+    pub fn name(&self) -> Option<(Arc<str>, u16)> {
+        match &self.endpoints.borrow().as_ref()?.source {
+            EndpointSource::Dns { host, port } => Some((Arc::clone(host), *port)),
+            EndpointSource::Listed(_) => None,
+        }
+    }
+
+    /// Where an endpoint is.
+    pub fn address(&self, endpoint: EndpointId) -> Option<SocketAddr> {
+        self.balancer.borrow().address(endpoint)
+    }
+}
+
+/// A request or connection under way at an endpoint; over when dropped.
+pub struct InFlight<'c, E: Env> {
+    cluster: &'c Cluster<E>,
+    endpoint: EndpointId,
+}
+
+impl<'c, E: Env> InFlight<'c, E> {
+    /// Begins now.
+    pub fn new(cluster: &'c Cluster<E>, endpoint: EndpointId) -> Self {
+        cluster.balancer.borrow_mut().started(endpoint);
+        Self { cluster, endpoint }
+    }
+}
+
+impl<E: Env> Drop for InFlight<'_, E> {
+    fn drop(&mut self) {
+        self.cluster.balancer.borrow_mut().finished(self.endpoint);
+    }
+}

@@ -1,0 +1,239 @@
+//! The beginning of a connection: PROXY header, TLS, and which protocol follows.
+//!
+//! Everything here is bounded by one deadline (`handshake_timeout`). What follows is `http1`, `http2` or `tcp`.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ringway_config::{Bind, Listener, ListenerProtocol};
+use ringway_core::proxy_protocol::{ProxyHeader, parse_proxy_header};
+use ringway_core::record::{Event, Limit};
+use ringway_core::sniff::{self, Cleartext};
+use ringway_core::{Arrival, BindKind, Instant, Scheme, SniChoice};
+
+use crate::buffer::Buffer;
+use crate::env::{Env, Socket};
+use crate::link::{Link, LinkError, shake_hands};
+use crate::tls::{Alpn, Handshake, TlsSession};
+use crate::worker::Worker;
+use crate::{http1, http2, tcp};
+
+/// Serves a connection from its first byte to its last.
+pub async fn serve<E: Env>(worker: &Rc<Worker<E>>, bind: Bind, socket: E::Socket) {
+    let view = worker.view();
+    // The listener may have gone since the connection was made.
+    let Some(kind) = view.compiled().bind_kind(&bind) else { return };
+    let proxied = view.compiled().expects_proxy_protocol(&bind);
+    drop(view);
+    let until = worker.env.now() + worker.limits.handshake_timeout;
+    let client = socket.remote();
+    let mut arrival = Arrival {
+        bind,
+        local: socket.local(),
+        original_destination: socket.original_destination(),
+        client,
+        trusted: worker.trusted.contains(client.ip()),
+        scheme: Scheme::Http,
+        sni: None,
+        listener: None,
+        peer: None,
+    };
+    let deadline = worker.timers.deadline();
+    let mut inbox = None;
+    if proxied {
+        match deadline.within(until, read_proxy_header(worker, &socket, &mut inbox)).await {
+            Ok(Some(header)) => take_over(&mut arrival, header),
+            _ => return worker.count(Event::HandshakeFailed),
+        }
+    }
+    match kind {
+        BindKind::Http => {
+            let link = Link::plain(worker.env.clone(), socket, &worker.timers);
+            serve_cleartext(worker, link, arrival, inbox).await;
+        }
+        BindKind::Tcp => {
+            let link = Link::plain(worker.env.clone(), socket, &worker.timers);
+            tcp::serve(worker, link, Rc::new(arrival), inbox).await;
+        }
+        BindKind::Tls => Box::pin(serve_tls(worker, socket, arrival, inbox, until)).await,
+        BindKind::Udp => {}
+    }
+}
+
+/// What came by PROXY protocol is believed: the listener asks for it.
+fn take_over(arrival: &mut Arrival, header: ProxyHeader) {
+    if let Some(told) = header.told {
+        arrival.client = told.source;
+        arrival.local = told.destination;
+        arrival.trusted = true;
+    }
+}
+
+async fn read_proxy_header<E: Env>(
+    worker: &Worker<E>,
+    socket: &E::Socket,
+    inbox: &mut Option<Buffer>,
+) -> Option<ProxyHeader> {
+    let mut buffer = worker.buffers.take();
+    loop {
+        match parse_proxy_header(buffer.filled()) {
+            Ok(Some(header)) => {
+                buffer.consume(header.consumed);
+                if !buffer.is_empty() {
+                    *inbox = Some(buffer);
+                }
+                return Some(header);
+            }
+            Ok(None) => {}
+            Err(_) => return None,
+        }
+        socket.readable().await.ok()?;
+        match socket.try_read(buffer.space()) {
+            Ok(0) => return None,
+            Ok(count) => buffer.advance(count),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// HTTP without TLS: the first bytes tell HTTP/2 by prior knowledge from HTTP/1.
+async fn serve_cleartext<E: Env>(
+    worker: &Rc<Worker<E>>,
+    link: Rc<Link<E>>,
+    arrival: Arrival,
+    mut inbox: Option<Buffer>,
+) {
+    let arrival = Rc::new(arrival);
+    loop {
+        match inbox.as_ref().and_then(|inbox| sniff::cleartext(inbox.filled())) {
+            Some(Cleartext::Http1) => return http1::serve_connection(worker, &link, &arrival, inbox).await,
+            Some(Cleartext::Http2) => {
+                return Box::pin(http2::serve_connection(worker, link, arrival, inbox)).await;
+            }
+            None => {}
+        }
+        match &mut inbox {
+            // Nothing came yet: an idle connection holds no buffer, and may stay as long as any idle one.
+            None => {
+                let first = link.first_fill(&worker.buffers, worker.limits.idle_timeout);
+                match worker.drain.unless_draining(first).await {
+                    Some(Ok(Some(buffer))) => inbox = Some(buffer),
+                    _ => return,
+                }
+            }
+            // A part of the preface, or of an HTTP/1 method that begins like it.
+            Some(buffer) => match link.fill(buffer, worker.limits.header_read_timeout).await {
+                Ok(1..) => {}
+                Ok(0) | Err(LinkError::Broken | LinkError::Idle) => return,
+            },
+        }
+    }
+}
+
+async fn serve_tls<E: Env>(
+    worker: &Rc<Worker<E>>,
+    socket: E::Socket,
+    mut arrival: Arrival,
+    inbox: Option<Buffer>,
+    until: Instant,
+) {
+    let deadline = worker.timers.deadline();
+    let Ok(begun) = deadline.within(until, begin_tls(worker, socket, &mut arrival, inbox)).await else {
+        worker.hit(Limit::Handshake);
+        return worker.count(Event::HandshakeFailed);
+    };
+    match begun {
+        Err(reason) => {
+            tracing::debug!(reason, "TLS handshake failed");
+            worker.count(Event::HandshakeFailed);
+        }
+        Ok(Begun::Passthrough { socket, received }) => {
+            let link = Link::plain(worker.env.clone(), socket, &worker.timers);
+            let inbox = worker.buffers.holding(received);
+            tcp::serve(worker, link, Rc::new(arrival), Some(inbox)).await;
+        }
+        Ok(Begun::Terminated { socket, session, listener }) => {
+            worker.count(Event::HandshakeDone);
+            let facts = session.facts().cloned();
+            let link = Link::secure(worker.env.clone(), socket, &worker.timers, session);
+            arrival.scheme = Scheme::Https;
+            arrival.listener = Some(listener.key.clone());
+            arrival.peer = facts.as_ref().and_then(|facts| facts.peer.clone());
+            let arrival = Rc::new(arrival);
+            let alpn = facts.and_then(|facts| facts.alpn);
+            match (&listener.protocol, alpn) {
+                (ListenerProtocol::Https(_), Some(Alpn::Http2)) => {
+                    Box::pin(http2::serve_connection(worker, link, arrival, None)).await;
+                }
+                (ListenerProtocol::Https(_), _) => {
+                    http1::serve_connection(worker, &link, &arrival, None).await
+                }
+                _ => tcp::serve(worker, link, arrival, None).await,
+            }
+        }
+    }
+}
+
+/// What a TLS connection has become.
+enum Begun<E: Env> {
+    /// It is passed on, with what was read of it.
+    Passthrough { socket: E::Socket, received: Vec<u8> },
+    /// Its handshake is done.
+    Terminated { socket: E::Socket, session: TlsSession, listener: Arc<Listener> },
+}
+
+async fn begin_tls<E: Env>(
+    worker: &Worker<E>,
+    socket: E::Socket,
+    arrival: &mut Arrival,
+    inbox: Option<Buffer>,
+) -> Result<Begun<E>, &'static str> {
+    let mut session = TlsSession::accepting();
+    if let Some(inbox) = inbox {
+        let mut unread = inbox.filled();
+        let mut give = |room: &mut [u8]| std::io::Read::read(&mut unread, room);
+        session.fill(&mut give).map_err(|_| "hello")?;
+        if !unread.is_empty() {
+            return Err("hello");
+        }
+    }
+    let session = RefCell::new(session);
+    let hello = match shake_hands(&socket, &session).await {
+        Ok(Handshake::Hello(hello)) => hello,
+        Ok(Handshake::Done | Handshake::Wait) | Err(_) => return Err("hello"),
+    };
+    arrival.sni = hello.sni.clone();
+    let choice = {
+        let view = worker.view();
+        match view.listener_for_sni(&arrival.bind, hello.sni.as_deref()) {
+            SniChoice::Terminate(listener) => Some((Arc::clone(listener), true)),
+            SniChoice::Passthrough(listener) => Some((Arc::clone(listener), false)),
+            SniChoice::Refuse => None,
+        }
+    };
+    let Some((listener, terminate)) = choice else { return refuse(&socket, &session).await };
+    if !terminate {
+        arrival.listener = Some(listener.key.clone());
+        return Ok(Begun::Passthrough { socket, received: session.into_inner().into_received() });
+    }
+    let Some(server) = worker.tls().server(&listener.key).map(Arc::clone) else {
+        return refuse(&socket, &session).await;
+    };
+    session.borrow_mut().choose(&server).map_err(|_| "configuration")?;
+    match shake_hands(&socket, &session).await {
+        Ok(Handshake::Done) => Ok(Begun::Terminated { socket, session: session.into_inner(), listener }),
+        Ok(Handshake::Hello(_) | Handshake::Wait) | Err(_) => Err("handshake"),
+    }
+}
+
+/// No listener is for this name: an alert says so.
+async fn refuse<E: Env, S: Socket>(
+    socket: &S,
+    session: &RefCell<TlsSession>,
+) -> Result<Begun<E>, &'static str> {
+    session.borrow_mut().refuse();
+    let _ = shake_hands(socket, session).await;
+    Err("unrecognized_name")
+}

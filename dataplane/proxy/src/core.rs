@@ -1,0 +1,72 @@
+//! Runs one core: does what its mailbox says until the mailbox closes.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use ringway_config::{Bind, Transport};
+use ringway_core::record::Event;
+
+use crate::accept::accept;
+use crate::env::Env;
+use crate::mailbox::Message;
+use crate::signal::Signal;
+use crate::snapshot::Snapshot;
+use crate::worker::{Settings, Worker};
+
+/// Serves until the mailbox closes.
+pub async fn run<E: Env>(env: E, settings: Settings, snapshot: &Snapshot) {
+    let worker = Worker::new(env, settings, snapshot);
+    let mut stops: HashMap<Bind, Vec<Rc<Signal>>> = HashMap::new();
+    {
+        let worker = Rc::clone(&worker);
+        worker.env.clone().spawn(async move { worker.timers.run(&worker.env).await });
+    }
+    worker.env.spawn(Rc::clone(&worker).expire());
+    while let Some(message) = worker.env.receive().await {
+        match message {
+            Message::Configure(snapshot, done) => {
+                worker.configure(&snapshot);
+                // Whoever asked may have gone.
+                let _ = done.try_send(());
+            }
+            Message::Listen { bind, socket } => {
+                let stop = Rc::new(Signal::default());
+                if listen(&worker, bind, socket, &stop) {
+                    stops.entry(bind).or_default().push(stop);
+                }
+            }
+            Message::Unlisten(bind) => {
+                stops.remove(&bind).into_iter().flatten().for_each(|stop| stop.notify());
+            }
+            Message::Report(to) => {
+                let _ = to.try_send(worker.recorder.borrow().snapshot());
+            }
+            Message::Drain(done) => {
+                stops.drain().flat_map(|(_, stops)| stops).for_each(|stop| stop.notify());
+                worker.drain.begin();
+                let worker = Rc::clone(&worker);
+                worker.env.clone().spawn(async move {
+                    worker.drain.emptied().await;
+                    worker.flush_log();
+                    let _ = done.try_send(());
+                });
+            }
+        }
+    }
+}
+
+fn listen<E: Env>(worker: &Rc<Worker<E>>, bind: Bind, socket: E::Unattached, stop: &Rc<Signal>) -> bool {
+    let attached = match bind.transport {
+        Transport::Tcp => worker.env.attach_acceptor(socket).map(|acceptor| {
+            worker.env.spawn(accept(Rc::clone(worker), bind, acceptor, Rc::clone(stop)));
+        }),
+        Transport::Udp => worker.env.attach_datagrams(socket).map(|datagrams| {
+            worker.env.spawn(crate::udp::serve(Rc::clone(worker), bind, datagrams, Rc::clone(stop)));
+        }),
+    };
+    if let Err(error) = &attached {
+        tracing::error!(%error, port = bind.port, "a core cannot serve a socket it was given");
+        worker.count(Event::Panic);
+    }
+    attached.is_ok()
+}

@@ -1,0 +1,7 @@
+//! HTTP/1.x on both sides: the connections of clients, and those to upstreams.
+
+mod client;
+mod server;
+
+pub use client::{Http1Client, RequestSide, ResponseSide};
+pub use server::{Http1Reply, ReplyState, serve_connection};

@@ -1,0 +1,309 @@
+//! A client's HTTP/1 connection: reads one request after another, has each served, and decides whether to go on.
+//!
+//! Between requests it holds no buffer. Every way out that leaves input unread lingers, so that the last answer is not
+//! turned into a reset.
+
+use std::rc::Rc;
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use http::Method;
+use ringway_core::access_log::Facts;
+use ringway_core::http1::encode::{self, Persistence};
+use ringway_core::http1::{BodyDecoder, BodyFraming, HeadScan, Parsed, Refusal, parse_request};
+use ringway_core::{Answer, Arrival, Instant, RequestHead, ResponseHead, Scheme, Summary, Version};
+
+use crate::body::{BodyFailure, Coding, Http1Sink, Http1Source, Source};
+use crate::buffer::Buffer;
+use crate::carry::Upload;
+use crate::env::Env;
+use crate::exchange::{Exchange, Reply};
+use crate::link::{Link, LinkError};
+use crate::serve::serve;
+use crate::worker::{Scratch, Worker};
+
+/// Serves a connection until either side ends it. `inbox` holds what was read to learn the protocol.
+pub async fn serve_connection<E: Env>(
+    worker: &Rc<Worker<E>>,
+    link: &Rc<Link<E>>,
+    arrival: &Rc<Arrival>,
+    mut inbox: Option<Buffer>,
+) {
+    let mut left = worker.limits.requests_per_connection_max;
+    loop {
+        if !wait_for_request(worker, link, &mut inbox).await {
+            return;
+        }
+        let mut scratch = worker.scratch();
+        left -= 1;
+        match serve_request(worker, link, arrival, &mut inbox, &mut scratch, left == 0).await {
+            Fate::Again => {}
+            Fate::Close => return,
+            Fate::Linger => {
+                let mut scratch = inbox.unwrap_or_else(|| worker.buffers.take());
+                let limits = &worker.limits;
+                return link.linger(limits.linger_bytes_max, limits.linger_timeout, &mut scratch).await;
+            }
+            Fate::Reset => return link.reset(),
+        }
+    }
+}
+
+/// What becomes of a connection after a request.
+enum Fate {
+    /// It serves another.
+    Again,
+    /// Nothing is left to say or to read.
+    Close,
+    /// The answer is whole, the client may still be sending.
+    Linger,
+    /// The answer was cut off: the client must notice.
+    Reset,
+}
+
+/// Waits for the first byte of a request, without a buffer. `false`: the client is done, idle, or we drain.
+async fn wait_for_request<E: Env>(worker: &Worker<E>, link: &Link<E>, inbox: &mut Option<Buffer>) -> bool {
+    if inbox.as_ref().is_some_and(|buffer| !buffer.is_empty()) {
+        return true;
+    }
+    *inbox = None;
+    let first = link.first_fill(&worker.buffers, worker.limits.idle_timeout);
+    match worker.drain.unless_draining(first).await {
+        Some(Ok(Some(buffer))) => {
+            *inbox = Some(buffer);
+            true
+        }
+        _ => false,
+    }
+}
+
+async fn serve_request<E: Env>(
+    worker: &Rc<Worker<E>>,
+    link: &Rc<Link<E>>,
+    arrival: &Rc<Arrival>,
+    inbox: &mut Option<Buffer>,
+    scratch: &mut Scratch,
+    last: bool,
+) -> Fate {
+    let started = worker.env.now();
+    let Scratch { request, response, facts, out, upstream_out } = scratch;
+    facts.clear();
+    let parsed = match read_head(worker, link, arrival.scheme, inbox, request).await {
+        Ok(parsed) => parsed,
+        Err(NoHead::Gone) => return Fate::Close,
+        Err(NoHead::Refused(refusal)) => {
+            return refuse(worker, link, arrival, &refusal.answer(), facts, out, started).await;
+        }
+    };
+    let mut keep_alive = parsed.keep_alive && !last && !worker.drain.is_draining();
+    let upgrade = parsed.upgrade && parsed.framing.is_empty();
+    // What follows the head of an upgrade, if it is accepted, is the tunnel; otherwise it is the next request.
+    let framing = if upgrade { BodyFraming::UntilClose } else { parsed.framing };
+    let mut decoder = BodyDecoder::new(framing, &worker.limits);
+    let mut end = None;
+    let body_held = Cell::new(true);
+    let mut state = ReplyState::Waiting;
+    let idle = worker.limits.body_idle_timeout;
+    let source = if framing.is_empty() {
+        Source::Empty
+    } else {
+        Source::Http1(Http1Source::new(link, &worker.buffers, inbox, &mut decoder, &mut end, idle))
+    };
+    let mut exchange = Exchange {
+        arrival,
+        body: Upload::new(source, &body_held, worker.limits.replay_bytes_max),
+        framing: parsed.framing,
+        expects_continue: parsed.expect_continue,
+        upgrade,
+        reply: Reply::Http1(Http1Reply {
+            link,
+            out,
+            version: request.version,
+            is_head: request.method == http::Method::HEAD,
+            keep_alive: &mut keep_alive,
+            state: &mut state,
+            idle,
+        }),
+        request,
+        response,
+        facts,
+        upstream_out,
+        started,
+    };
+    let summary = serve(&mut exchange, worker).await;
+    let body_ended = upgrade || exchange.body.is_ended();
+    worker.record(&summary, arrival, exchange.facts);
+    drop(exchange);
+    match state {
+        ReplyState::Ended if keep_alive && body_ended => Fate::Again,
+        ReplyState::Ended => Fate::Linger,
+        ReplyState::Tunnelled => Fate::Close,
+        ReplyState::Waiting | ReplyState::Begun => Fate::Reset,
+    }
+}
+
+enum NoHead {
+    /// The client went away before it was complete.
+    Gone,
+    /// It cannot be served.
+    Refused(Refusal),
+}
+
+async fn read_head<E: Env>(
+    worker: &Worker<E>,
+    link: &Link<E>,
+    scheme: Scheme,
+    inbox: &mut Option<Buffer>,
+    head: &mut RequestHead,
+) -> Result<Parsed, NoHead> {
+    let limits = &*worker.limits;
+    let inbox = inbox.as_mut().expect("a request begins with its first byte");
+    let until = worker.env.now() + limits.header_read_timeout;
+    let mut scan = HeadScan::request(limits);
+    loop {
+        if scan.ready(inbox.filled())
+            && let Some(parsed) =
+                parse_request(inbox.filled(), limits, scheme, head).map_err(NoHead::Refused)?
+        {
+            inbox.consume(parsed.consumed);
+            return Ok(parsed);
+        }
+        // Blank lines may come before the head, so the buffer may hold a little more than the head may.
+        if !inbox.grow(limits.header_bytes_max + 16) {
+            return Err(NoHead::Refused(Refusal::HeadTooLarge));
+        }
+        let patience = until.since(worker.env.now());
+        match link.fill(inbox, patience).await {
+            Ok(1..) => {}
+            Ok(0) | Err(LinkError::Broken) => return Err(NoHead::Gone),
+            Err(LinkError::Idle) => return Err(NoHead::Refused(Refusal::TooSlow)),
+        }
+    }
+}
+
+/// Answers what is no request. Nothing of the client's bytes is echoed.
+async fn refuse<E: Env>(
+    worker: &Rc<Worker<E>>,
+    link: &Link<E>,
+    arrival: &Rc<Arrival>,
+    answer: &Answer,
+    facts: &Facts,
+    out: &mut Vec<u8>,
+    started: Instant,
+) -> Fate {
+    let mut keep_alive = false;
+    let mut state = ReplyState::Waiting;
+    let mut reply = Http1Reply {
+        link,
+        out,
+        version: Version::Http11,
+        is_head: false,
+        keep_alive: &mut keep_alive,
+        state: &mut state,
+        idle: worker.limits.body_idle_timeout,
+    };
+    let sent = reply.answer(answer, &Method::GET, &worker.date()).await;
+    let mut summary = Summary::begun(started);
+    summary.status = answer.status.as_u16();
+    summary.flags = answer.flags;
+    summary.details = answer.details;
+    summary.response_body_bytes = sent.unwrap_or_default();
+    summary.duration = worker.env.now().since(started);
+    worker.record(&summary, arrival, facts);
+    Fate::Linger
+}
+
+/// The answer's side of an exchange on an HTTP/1 connection.
+pub struct Http1Reply<'c, E: Env> {
+    link: &'c Link<E>,
+    out: &'c mut Vec<u8>,
+    version: Version,
+    is_head: bool,
+    keep_alive: &'c mut bool,
+    state: &'c mut ReplyState,
+    idle: Duration,
+}
+
+/// How far an answer has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyState {
+    /// Nothing, or 1xx only.
+    Waiting,
+    /// The final head was sent.
+    Begun,
+    /// Its last byte was sent.
+    Ended,
+    /// The connection has become a tunnel.
+    Tunnelled,
+}
+
+impl<'c, E: Env> Http1Reply<'c, E> {
+    pub(crate) fn is_begun(&self) -> bool {
+        *self.state != ReplyState::Waiting
+    }
+
+    pub(crate) async fn inform(&mut self, head: &ResponseHead) -> Result<(), BodyFailure> {
+        // HTTP/1.0 does not know 1xx (RFC 9110 section 15.2).
+        if self.version >= Version::Http11 {
+            encode::response_head(head, BodyFraming::None, Persistence::Implied, self.out);
+            self.link.write(self.out, &[], self.idle).await?;
+            self.out.clear();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn begin(&mut self, head: &ResponseHead, length: BodyFraming) -> Http1Sink<'_, E> {
+        let bodiless = self.is_head || matches!(head.status.as_u16(), 204 | 304);
+        let known = match length {
+            BodyFraming::None => Some(0),
+            BodyFraming::Length(bytes) => Some(bytes),
+            BodyFraming::Chunked | BodyFraming::UntilClose => None,
+        };
+        let (framing, coding) = match encode::frame_response(self.version, known) {
+            _ if bodiless => (BodyFraming::None, Coding::Nothing),
+            framing @ BodyFraming::Chunked => (framing, Coding::Chunked),
+            framing @ BodyFraming::UntilClose => (framing, Coding::Close),
+            framing @ BodyFraming::Length(bytes) => (framing, Coding::Length(bytes)),
+            BodyFraming::None => (BodyFraming::Length(0), Coding::Length(0)),
+        };
+        if coding == Coding::Close {
+            *self.keep_alive = false;
+        }
+        encode::response_head(head, framing, Persistence::tell(self.version, *self.keep_alive), self.out);
+        *self.state = ReplyState::Begun;
+        Http1Sink::new(self.link, self.out, coding, self.idle).ending(self.state)
+    }
+
+    pub(crate) async fn switch(&mut self, head: &ResponseHead) -> Result<Http1Sink<'_, E>, BodyFailure> {
+        encode::response_head(head, BodyFraming::None, Persistence::Upgrade, self.out);
+        self.link.write(self.out, &[], self.idle).await?;
+        self.out.clear();
+        *self.keep_alive = false;
+        *self.state = ReplyState::Tunnelled;
+        Ok(Http1Sink::new(self.link, self.out, Coding::Close, self.idle))
+    }
+
+    pub(crate) async fn answer(
+        &mut self,
+        answer: &Answer,
+        method: &Method,
+        date: &[u8],
+    ) -> Result<u64, BodyFailure> {
+        if answer.close {
+            *self.keep_alive = false;
+        }
+        let persistence = Persistence::tell(self.version, *self.keep_alive);
+        encode::answer(answer, method, persistence, date, self.out);
+        *self.state = ReplyState::Begun;
+        self.link.write(self.out, &[], self.idle).await?;
+        self.out.clear();
+        *self.state = ReplyState::Ended;
+        Ok(if self.is_head { 0 } else { answer.body.bytes() })
+    }
+
+    pub(crate) fn abort(&mut self) {
+        *self.keep_alive = false;
+        self.out.clear();
+    }
+}

@@ -1,0 +1,162 @@
+//! One core of the machine.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use ringway_core::Instant;
+
+use super::datagrams::MachineDatagrams;
+use super::stream::{MachineAcceptor, MachineSocket};
+use crate::env::{CoreIndex, Env};
+use crate::mailbox::Message;
+use crate::resolver::Resolver;
+
+/// A socket that no core owns yet.
+pub struct Unattached(pub OwnedFd);
+
+/// The mailboxes of all cores: what the control thread and every core holds.
+#[derive(Clone)]
+pub struct Mailboxes(Arc<[flume::Sender<Message<Unattached>>]>);
+
+impl Mailboxes {
+    /// Mailboxes for so many cores, and the end that each core receives from.
+    pub fn new(cores: usize) -> (Self, Vec<flume::Receiver<Message<Unattached>>>) {
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..cores).map(|_| flume::unbounded()).unzip();
+        (Self(senders.into()), receivers)
+    }
+
+    /// How many cores there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Sends to a core. One that has ended needs no message.
+    pub fn post(&self, core: usize, message: Message<Unattached>) {
+        let _ = self.0[core].send(message);
+    }
+}
+
+/// The environment of one core.
+#[derive(Clone)]
+pub struct Machine(Rc<Core>);
+
+struct Core {
+    origin: std::time::Instant,
+    random: RefCell<fastrand::Rng>,
+    index: CoreIndex,
+    mailboxes: Mailboxes,
+    mailbox: flume::Receiver<Message<Unattached>>,
+    resolver: Resolver,
+}
+
+impl Machine {
+    /// The environment of a core, to be made on its own thread.
+    pub fn new(
+        origin: std::time::Instant,
+        index: usize,
+        mailboxes: Mailboxes,
+        mailbox: flume::Receiver<Message<Unattached>>,
+        resolver: Resolver,
+    ) -> Self {
+        let index = CoreIndex { index, count: mailboxes.count() };
+        Self(Rc::new(Core {
+            origin,
+            random: RefCell::new(fastrand::Rng::new()),
+            index,
+            mailboxes,
+            mailbox,
+            resolver,
+        }))
+    }
+}
+
+impl Env for Machine {
+    type Socket = MachineSocket;
+    type Acceptor = MachineAcceptor;
+    type Datagrams = MachineDatagrams;
+    type Unattached = Unattached;
+
+    fn now(&self) -> Instant {
+        Instant::after_origin(self.0.origin.elapsed())
+    }
+
+    fn wall(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn draw(&self) -> u64 {
+        self.0.random.borrow_mut().u64(..)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        drop(monoio::spawn(Guarded(task)));
+    }
+
+    async fn sleep_until(&self, at: Instant) {
+        let at = self.0.origin + Duration::from_nanos(at.as_nanos());
+        monoio::time::sleep_until(monoio::time::Instant::from_std(at)).await;
+    }
+
+    async fn connect(&self, to: SocketAddr) -> io::Result<MachineSocket> {
+        MachineSocket::connect(to).await
+    }
+
+    fn connect_datagrams(&self, to: SocketAddr) -> io::Result<MachineDatagrams> {
+        MachineDatagrams::connect(to)
+    }
+
+    fn attach_acceptor(&self, socket: Unattached) -> io::Result<MachineAcceptor> {
+        MachineAcceptor::attach(socket.0)
+    }
+
+    fn attach_datagrams(&self, socket: Unattached) -> io::Result<MachineDatagrams> {
+        MachineDatagrams::attach(socket.0)
+    }
+
+    async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        self.0.resolver.resolve(host).await
+    }
+
+    fn core(&self) -> CoreIndex {
+        self.0.index
+    }
+
+    fn post(&self, core: usize, message: Message<Unattached>) {
+        self.0.mailboxes.post(core, message);
+    }
+
+    async fn receive(&self) -> Option<Message<Unattached>> {
+        self.0.mailbox.recv_async().await.ok()
+    }
+}
+
+/// A task whose panic ends it alone: monoio would let it end the core.
+struct Guarded<F>(F);
+
+impl<F: Future<Output = ()>> Future for Guarded<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // SAFETY: the field is pinned because its owner is, and nothing moves it out.
+        #[allow(unsafe_code)]
+        let task = unsafe { self.map_unchecked_mut(|guarded| &mut guarded.0) };
+        // The task is not polled again after a panic, so nobody sees what it left half done, except through cells
+        // that it shares with its core; those are borrowed for single statements only.
+        match std::panic::catch_unwind(AssertUnwindSafe(|| task.poll(cx))) {
+            Ok(poll) => poll,
+            Err(_) => {
+                tracing::error!("a task panicked: its connection is lost, the core goes on");
+                Poll::Ready(())
+            }
+        }
+    }
+}

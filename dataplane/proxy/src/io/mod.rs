@@ -1,0 +1,17 @@
+//! The machine: sockets, clocks and threads. The only module that names monoio.
+//!
+//! Sockets wait for readiness on the ring (or epoll) and are then used by calls that never block, so a wait may be
+//! dropped at any time. Never here: self-waking to yield, `zero_copy`, `spawn_blocking`, `to_socket_addrs`, a
+//! `JoinHandle` that crosses threads (each is a known trap of monoio 0.2.4).
+
+mod datagrams;
+mod driver;
+mod listen;
+mod machine;
+mod stream;
+
+pub use driver::{Driver, DriverChoice};
+pub use listen::{Inherited, Sockets};
+pub use machine::{Machine, Mailboxes, Unattached};
+
+pub(crate) use driver::run_on;

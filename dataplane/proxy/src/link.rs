@@ -1,0 +1,319 @@
+//! A connected socket with its deadlines and, where asked for, TLS: what the codecs read from and write to.
+//!
+//! Reading waits without a buffer and then fills one that the caller took from the pool. Writing gathers what it is
+//! given and waits on the writer when the socket is full; it never spins. One task may read while another writes.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::buffer::{Buffer, Buffers};
+use crate::env::{Env, Socket};
+use crate::timer::{Deadline, Timers};
+use crate::tls::{Alpn, ClientTls, Handshake, Plaintext, TlsFacts, TlsFailure, TlsSession};
+
+/// A connection, downstream or upstream.
+pub struct Link<E: Env> {
+    env: E,
+    socket: E::Socket,
+    /// Boxed: a plain link should not pay for it. Borrowed for single calls only, so both directions may use it.
+    tls: Option<Box<RefCell<TlsSession>>>,
+    reading: Deadline,
+    writing: Deadline,
+    /// The other end has ended its side.
+    ended: Cell<bool>,
+}
+
+/// Why a link cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkError {
+    /// Reset, or an error of the socket.
+    Broken,
+    /// Nothing came, or nothing was taken, for too long.
+    Idle,
+}
+
+impl From<io::Error> for LinkError {
+    fn from(_: io::Error) -> Self {
+        Self::Broken
+    }
+}
+
+impl<E: Env> Link<E> {
+    /// A plain-text link.
+    pub fn plain(env: E, socket: E::Socket, timers: &Timers) -> Rc<Self> {
+        Self::new(env, socket, timers, None)
+    }
+
+    /// A link over a TLS session, whose handshake may still be going on.
+    pub fn secure(env: E, socket: E::Socket, timers: &Timers, session: TlsSession) -> Rc<Self> {
+        Self::new(env, socket, timers, Some(Box::new(RefCell::new(session))))
+    }
+
+    /// A link to an upstream whose handshake is to be made.
+    pub fn client(
+        env: E,
+        socket: E::Socket,
+        timers: &Timers,
+        tls: &ClientTls,
+    ) -> Result<Rc<Self>, TlsFailure> {
+        Ok(Self::secure(env, socket, timers, TlsSession::connecting(tls)?))
+    }
+
+    fn new(env: E, socket: E::Socket, timers: &Timers, tls: Option<Box<RefCell<TlsSession>>>) -> Rc<Self> {
+        let (reading, writing) = (timers.deadline(), timers.deadline());
+        Rc::new(Self { env, socket, tls, reading, writing, ended: Cell::new(false) })
+    }
+
+    /// Makes the handshake. Has no timeout of its own; if the future is dropped, the link is of no use.
+    pub async fn handshake(&self) -> Result<(), LinkError> {
+        let Some(tls) = &self.tls else { return Ok(()) };
+        match shake_hands(&self.socket, tls).await? {
+            Handshake::Done => Ok(()),
+            // Chosen before the link was made.
+            Handshake::Hello(_) | Handshake::Wait => Err(LinkError::Broken),
+        }
+    }
+
+    /// What the handshake showed.
+    pub fn facts(&self) -> Option<TlsFacts> {
+        self.tls.as_ref()?.borrow().facts().cloned()
+    }
+
+    /// The application protocol agreed on.
+    pub fn alpn(&self) -> Option<Alpn> {
+        self.tls.as_ref()?.borrow().facts()?.alpn
+    }
+
+    /// Waits for bytes without holding a buffer, then takes one for them. `None`: the other end has ended.
+    pub async fn first_fill(
+        &self,
+        buffers: &Buffers,
+        patience: Duration,
+    ) -> Result<Option<Buffer>, LinkError> {
+        loop {
+            if self.tls.is_some() {
+                // Bytes may be in the session that the socket does not know of.
+                let mut buffer = buffers.take();
+                match self.try_fill(&mut buffer)? {
+                    Some(0) => return Ok(None),
+                    Some(_) => return Ok(Some(buffer)),
+                    None => {}
+                }
+            }
+            self.readable_within(patience).await?;
+            let mut buffer = buffers.take();
+            match self.try_fill(&mut buffer)? {
+                Some(0) => return Ok(None),
+                Some(_) => return Ok(Some(buffer)),
+                None => {}
+            }
+        }
+    }
+
+    /// Waits until reading gives something. May be dropped and begun again.
+    pub async fn readable(&self) -> Result<(), LinkError> {
+        Ok(self.socket.readable().await?)
+    }
+
+    /// The same, for at most so long.
+    pub async fn readable_within(&self, patience: Duration) -> Result<(), LinkError> {
+        let at = self.env.now() + patience;
+        match self.reading.within(at, self.socket.readable()).await {
+            Ok(ready) => Ok(ready?),
+            Err(_) => Err(LinkError::Idle),
+        }
+    }
+
+    /// Reads what is there into the buffer's room (which must not be empty). `Some(0)`: the other end has ended.
+    /// `None`: nothing is there.
+    pub fn try_fill(&self, buffer: &mut Buffer) -> Result<Option<usize>, LinkError> {
+        let read = match &self.tls {
+            None => self.socket.try_read(buffer.space()),
+            Some(tls) => self.try_open(&mut tls.borrow_mut(), buffer.space()),
+        };
+        match read {
+            Ok(count) => {
+                buffer.advance(count);
+                if count == 0 {
+                    self.ended.set(true);
+                }
+                Ok(Some(count))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes plaintext out of a session, giving it what the socket has.
+    fn try_open(&self, session: &mut TlsSession, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let outcome = session.read(into);
+            // Answers of the record layer (a key update, an alert) leave as far as the socket takes them at once.
+            if session.wants_write() {
+                match session.flush(&mut |slices| self.socket.try_write(slices)) {
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                    _ => {}
+                }
+            }
+            match outcome {
+                Ok(Plaintext::Bytes(count)) => return Ok(count),
+                Ok(Plaintext::Closed) => return Ok(0),
+                // Whoever needs the end to be told (a body until close) must not take this for it.
+                Ok(Plaintext::Truncated) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Err(failure) => return Err(io::Error::new(io::ErrorKind::InvalidData, failure)),
+                Ok(Plaintext::Wait) => {}
+            }
+            session.fill(&mut |room| self.socket.try_read(room))?;
+        }
+    }
+
+    /// Reads into the buffer's room, waiting at most so long. 0: the other end has ended.
+    pub async fn fill(&self, buffer: &mut Buffer, patience: Duration) -> Result<usize, LinkError> {
+        loop {
+            // First without waiting: under load something usually is there.
+            if let Some(count) = self.try_fill(buffer)? {
+                return Ok(count);
+            }
+            self.readable_within(patience).await?;
+        }
+    }
+
+    /// Writes all of it, gathered, waiting at most so long for each step.
+    pub async fn write(&self, first: &[u8], second: &[u8], patience: Duration) -> Result<(), LinkError> {
+        if let Some(tls) = &self.tls {
+            for mut data in [first, second] {
+                while !data.is_empty() {
+                    let taken = tls.borrow_mut().write(data).map_err(|_| LinkError::Broken)?;
+                    data = &data[taken..];
+                    // It takes less than all only when it is full.
+                    if !data.is_empty() {
+                        self.flush(tls, patience).await?;
+                    }
+                }
+            }
+            return self.flush(tls, patience).await;
+        }
+        let (mut first, mut second) = (first, second);
+        while !(first.is_empty() && second.is_empty()) {
+            let slices = [IoSlice::new(first), IoSlice::new(second)];
+            let slices = match (first.is_empty(), second.is_empty()) {
+                (true, _) => &slices[1..],
+                (_, true) => &slices[..1],
+                _ => &slices[..],
+            };
+            match self.socket.try_write(slices) {
+                Ok(count) => {
+                    let from_first = count.min(first.len());
+                    first = &first[from_first..];
+                    second = &second[count - from_first..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable(patience).await?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn writable(&self, patience: Duration) -> Result<(), LinkError> {
+        let at = self.env.now() + patience;
+        match self.writing.within(at, self.socket.writable()).await {
+            Ok(ready) => Ok(ready?),
+            Err(_) => Err(LinkError::Idle),
+        }
+    }
+
+    /// Sends what a session has sealed.
+    async fn flush(&self, tls: &RefCell<TlsSession>, patience: Duration) -> Result<(), LinkError> {
+        loop {
+            let flushed = tls.borrow_mut().flush(&mut |slices| self.socket.try_write(slices));
+            match flushed {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable(patience).await?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Says that nothing more will be written.
+    pub async fn finish(&self, patience: Duration) -> Result<(), LinkError> {
+        if let Some(tls) = &self.tls {
+            tls.borrow_mut().close();
+            self.flush(tls, patience).await?;
+        }
+        Ok(self.socket.shutdown_write()?)
+    }
+
+    /// Closes with possibly unread input: ends our side, then reads and discards within bounds. A plain close would
+    /// turn the answer that was just written into a reset.
+    pub async fn linger(&self, bytes_max: usize, patience: Duration, scratch: &mut Buffer) {
+        let until = self.env.now() + patience;
+        if self.finish(patience).await.is_err() {
+            return;
+        }
+        let mut left = bytes_max;
+        while left > 0 && !self.ended.get() {
+            scratch.consume(scratch.filled().len());
+            let patience = until.since(self.env.now());
+            match self.fill(scratch, patience).await {
+                Ok(count) if count > 0 => left = left.saturating_sub(count),
+                _ => return,
+            }
+        }
+    }
+
+    /// Makes the coming close a reset.
+    pub fn reset(&self) {
+        self.socket.reset_on_close();
+    }
+
+    /// Our address.
+    pub fn local(&self) -> SocketAddr {
+        self.socket.local()
+    }
+
+    /// The other end's address.
+    pub fn remote(&self) -> SocketAddr {
+        self.socket.remote()
+    }
+
+    /// The socket itself, for what TLS and codecs have no part in.
+    pub fn socket(&self) -> &E::Socket {
+        &self.socket
+    }
+}
+
+/// Goes on with a handshake until it is done, or the client's hello needs a listener. After a failure the alert was
+/// sent as far as the socket took it.
+pub async fn shake_hands<S: Socket>(socket: &S, tls: &RefCell<TlsSession>) -> Result<Handshake, LinkError> {
+    loop {
+        let step = tls.borrow_mut().handshake();
+        loop {
+            let flushed = tls.borrow_mut().flush(&mut |slices| socket.try_write(slices));
+            match flushed {
+                Ok(()) => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable().await?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match step {
+            Ok(Handshake::Wait) => {}
+            Ok(done) => return Ok(done),
+            Err(_) => return Err(LinkError::Broken),
+        }
+        let filled = tls.borrow_mut().fill(&mut |room| socket.try_read(room));
+        match filled {
+            Ok(0) => return Err(LinkError::Broken),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.readable().await?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

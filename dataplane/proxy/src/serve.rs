@@ -1,0 +1,504 @@
+//! The life of one request, from routing to its last byte.
+//!
+//! Read [`serve`], then [`forward`], then [`Attempt`]: what to do is decided in `ringway-core`, here it is done. HTTP/1
+//! and HTTP/2 meet here, on both sides; there is no other forward path.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use ringway_core::balance::{Outcome, Pick};
+use ringway_core::health::{Verdict, verdict, verdict_of};
+use ringway_core::http1::{BodyFraming, ResponseKind};
+use ringway_core::retry::{Again, Attempts, Circumstances, Expiry, Final};
+use ringway_core::step::RequestFacts;
+use ringway_core::{
+    Answer, Decision, Evidence, Failure, Fields, Flag, Forward, Instant, PlanTarget, Summary, UpstreamCause,
+    answer_for, headers,
+};
+
+use crate::body::{BodyFailure, Sink, Source};
+use crate::carry::{Beside, CarryFailure, beside, carry};
+use crate::cluster::{Cluster, InFlight};
+use crate::env::Env;
+use crate::exchange::Exchange;
+use crate::mirror;
+use crate::upstream::{self, NoResponse, ResponseSide};
+use crate::worker::Worker;
+
+/// Serves one request. The caller records the summary.
+pub async fn serve<E: Env>(exchange: &mut Exchange<'_, E>, worker: &Rc<Worker<E>>) -> Summary {
+    let mut summary = Summary::begun(exchange.started);
+    let drawn = u128::from(worker.env.draw()) << 64 | u128::from(worker.env.draw());
+    headers::enter(exchange.request, exchange.arrival, &worker.trusted, drawn);
+    if worker.log.is_some() {
+        exchange.facts.capture(exchange.request);
+    }
+    let decision = worker.view().decide(exchange.arrival, exchange.request, worker.env.draw());
+    let outcome = match decision {
+        Decision::Forward(plan) => forward(exchange, &plan, worker, &mut summary).await,
+        Decision::Answer(answer) => answer_with(exchange, worker, answer, &mut summary).await,
+    };
+    if let Err(failure) = outcome {
+        fail(exchange, worker, &failure, &mut summary).await;
+    }
+    summary.request_body_bytes = exchange.body.received();
+    summary.duration = worker.env.now().since(exchange.started);
+    summary
+}
+
+/// Sends a request to its backend, as often as it takes, and passes the response on.
+async fn forward<E: Env>(
+    exchange: &mut Exchange<'_, E>,
+    forward: &Forward<Cluster<E>>,
+    worker: &Rc<Worker<E>>,
+    summary: &mut Summary,
+) -> Result<(), Failure> {
+    let PlanTarget::Cluster(key, cluster) = &forward.backend().target else {
+        unreachable!("a share without cluster is answered by `decide`");
+    };
+    summary.listener = Some(forward.plan.listener.clone());
+    summary.route = Some(forward.plan.route.clone());
+    summary.cluster = Some(key.clone());
+    exchange.body.limit(forward.plan.request_body_bytes_max);
+    exchange.body.check_declared(exchange.framing)?;
+
+    let facts = forward.facts(exchange.request);
+    let mut mirrors = Vec::new();
+    forward.apply_request(exchange.request, &mut || worker.env.draw() as u32, &mut mirrors);
+
+    let mut attempts = Attempts::new(&forward.plan.timeouts, exchange.started);
+    let mut tried = Vec::new();
+    let idempotent = exchange.request.method.is_idempotent();
+    let outcome = loop {
+        let now = worker.env.now();
+        let pick = cluster.balancer.borrow_mut().pick(worker.env.draw(), now, &tried);
+        let Some(pick) = pick else { break Err(Failure::NoEndpoint) };
+        summary.attempts += 1;
+        summary.endpoint = Some(pick.address);
+        let attempt = Attempt { forward, cluster, worker, facts: &facts, pick, sent: Cell::new(None) };
+        let outcome = match attempts.timer(now) {
+            None => attempt.make(exchange, &mut attempts, summary).await,
+            Some((at, expiry)) => {
+                let deadline = worker.timers.deadline();
+                match deadline.within(at, attempt.make(exchange, &mut attempts, summary)).await {
+                    Ok(outcome) => outcome,
+                    Err(_) => Err(attempt.expired(expiry)),
+                }
+            }
+        };
+        let failure = match outcome {
+            Ok(Made::Done) => break Ok(()),
+            Ok(Made::Again(at)) => {
+                worker.env.sleep_until(at).await;
+                tried.push(pick.endpoint);
+                exchange.body.rewind();
+                continue;
+            }
+            Err(failure) => failure,
+        };
+        attempt.blame(&failure);
+        if exchange.reply.is_begun() {
+            break Err(failure);
+        }
+        tried.push(pick.endpoint);
+        let given = Circumstances {
+            idempotent,
+            body_held: exchange.body.is_replayable(),
+            elsewhere: cluster.balancer.borrow().has_untried(&tried),
+        };
+        let now = worker.env.now();
+        match attempts.again(&failure, forward.plan.retry.as_ref(), given, worker.env.draw(), now) {
+            Again::No(reason) => {
+                summary.note_final(reason);
+                break Err(failure_for(reason, failure));
+            }
+            Again::At(at) => {
+                // A wait without reason would let the other tasks of this core go first.
+                if at > now {
+                    worker.env.sleep_until(at).await;
+                }
+                exchange.body.rewind();
+            }
+        }
+    };
+    mirror::send(worker, mirrors, exchange);
+    outcome
+}
+
+/// There is no time left for another attempt: that is what the client is told (checklist TR8).
+fn failure_for(reason: Final, failure: Failure) -> Failure {
+    if reason == Final::Deadline { Failure::RequestTimeout } else { failure }
+}
+
+/// What came of an attempt that did not fail.
+enum Made {
+    /// The response was passed on.
+    Done,
+    /// Its status calls for another attempt, then.
+    Again(Instant),
+}
+
+/// One attempt at one endpoint.
+struct Attempt<'a, E: Env> {
+    forward: &'a Forward<Cluster<E>>,
+    cluster: &'a Rc<Cluster<E>>,
+    worker: &'a Rc<Worker<E>>,
+    facts: &'a RequestFacts,
+    pick: Pick,
+    /// When the request was sent, and whether on a connection that had been used before.
+    sent: Cell<Option<(Instant, bool)>>,
+}
+
+impl<E: Env> Attempt<'_, E> {
+    async fn make(
+        &self,
+        exchange: &mut Exchange<'_, E>,
+        attempts: &mut Attempts,
+        summary: &mut Summary,
+    ) -> Result<Made, Failure> {
+        let _in_flight = InFlight::new(self.cluster, self.pick.endpoint);
+        let mut upstream = upstream::obtain(self.cluster, &self.pick, self.worker)
+            .await
+            .map_err(|cause| self.failure(Evidence::Unsent, cause))?;
+        let reused = upstream.is_reused();
+        let idle = self.worker.limits.body_idle_timeout;
+        let (request_side, response_side) = upstream.split(exchange.upstream_out);
+        let upgrade = exchange.upgrade;
+        let mut up = request_side
+            .begin(exchange.request, exchange.framing, upgrade, idle)
+            .map_err(|failure| self.unanswered(reused, failure))?;
+        self.sent.set(Some((self.worker.env.now(), reused)));
+
+        let Exchange { body, reply, request, response, arrival: _, .. } = exchange;
+        let method = request.method.clone();
+        // The upload is over, and it was sent to its end.
+        let (uploaded, sent) = (Cell::new(false), Cell::new(false));
+        let body_held = body.held();
+        let receiving = Receiving {
+            attempt: self,
+            method,
+            reused,
+            upgrade,
+            attempts,
+            summary,
+            body_held,
+            uploaded: &uploaded,
+        };
+        let outcome = if body.is_empty() || upgrade {
+            // A response may have been sent before the connection broke: look for it in any case.
+            let outcome = if upgrade { up.flush().await } else { up.end(Fields::new()).await };
+            uploaded.set(true);
+            sent.set(outcome.is_ok());
+            receiving.run(response_side, response, reply, Some((body.source(), &mut up))).await
+        } else {
+            let passed = Cell::new(0);
+            let upload = async {
+                let outcome = carry(body, &mut up, &passed).await;
+                uploaded.set(true);
+                sent.set(outcome.is_ok());
+                outcome
+            };
+            let download = receiving.run(response_side, response, reply, None);
+            let fatal = |failure: &CarryFailure| matches!(failure, CarryFailure::Source(_));
+            match beside(upload, download, fatal).await {
+                Beside::Main(outcome) => outcome,
+                Beside::Side(CarryFailure::Source(failure)) => Err(client_failure(failure, body.bytes_max())),
+                Beside::Side(CarryFailure::Sink(_)) => unreachable!("only the source's failures are fatal"),
+            }
+        };
+        if matches!(outcome, Ok(Made::Done)) {
+            upstream.give_back(sent.get(), self.cluster, self.pick.endpoint, self.worker.env.now());
+        }
+        outcome
+    }
+
+    fn failure(&self, evidence: Evidence, cause: UpstreamCause) -> Failure {
+        Failure::Upstream { endpoint: self.pick.address, evidence, cause }
+    }
+
+    fn unanswered(&self, reused: bool, failure: BodyFailure) -> Failure {
+        match failure {
+            BodyFailure::Refused => self.failure(Evidence::Refused, UpstreamCause::Closed),
+            BodyFailure::Idle => self.failure(Evidence::Unanswered { reused }, UpstreamCause::Timeout),
+            _ => self.failure(Evidence::Unanswered { reused }, UpstreamCause::Closed),
+        }
+    }
+
+    fn expired(&self, expiry: Expiry) -> Failure {
+        let evidence = match self.sent.get() {
+            None => Evidence::Unsent,
+            Some((_, reused)) => Evidence::Unanswered { reused },
+        };
+        match expiry {
+            Expiry::Attempt => self.failure(evidence, UpstreamCause::Timeout),
+            Expiry::Request => Failure::RequestTimeout,
+        }
+    }
+
+    /// Counts a failure against the endpoint if it is its fault.
+    fn blame(&self, failure: &Failure) {
+        let bad = match failure {
+            Failure::Upstream { cause, .. } => verdict_of(*cause) == Verdict::Bad,
+            Failure::RequestTimeout => true,
+            _ => false,
+        };
+        if bad {
+            self.observe(Outcome::Failed);
+        }
+    }
+
+    fn observe(&self, outcome: Outcome) {
+        self.worker.observe(self.cluster, self.pick.endpoint, outcome);
+    }
+}
+
+/// Receiving the response of an attempt.
+struct Receiving<'a, 'b, E: Env> {
+    attempt: &'a Attempt<'b, E>,
+    method: http::Method,
+    reused: bool,
+    upgrade: bool,
+    attempts: &'a mut Attempts,
+    summary: &'a mut Summary,
+    /// Whether the body that was sent so far is still held.
+    body_held: &'a Cell<bool>,
+    /// Whether the request was sent to its end (or cannot be).
+    uploaded: &'a Cell<bool>,
+}
+
+/// What an upgraded exchange goes on with: the client's bytes, and where they go.
+type Tunnel<'t, 's, 'c, E> = (&'t mut Source<'c, E>, &'t mut Sink<'s, E>);
+
+impl<E: Env> Receiving<'_, '_, E> {
+    async fn run(
+        mut self,
+        mut side: ResponseSide<'_, E>,
+        response: &mut ringway_core::ResponseHead,
+        reply: &mut crate::exchange::Reply<'_, E>,
+        after_upgrade: Option<Tunnel<'_, '_, '_, E>>,
+    ) -> Result<Made, Failure> {
+        let attempt = self.attempt;
+        let limits = &attempt.worker.limits;
+        let start = loop {
+            let patience = limits.response_header_timeout;
+            let start = match side.head(limits, &self.method, response, patience).await {
+                Ok(start) => start,
+                // The time for a response begins when the request has ended.
+                Err(NoResponse::Idle) if !self.uploaded.get() => continue,
+                Err(no) => return Err(self.no_response(no)),
+            };
+            match start.kind {
+                ResponseKind::Informational => {
+                    headers::strip_hop_by_hop(&mut response.fields, false);
+                    reply.inform(response).await.map_err(|_| Failure::ClientGone)?;
+                }
+                ResponseKind::Switching if !self.upgrade => {
+                    return Err(attempt.failure(Evidence::Answered, UpstreamCause::Protocol));
+                }
+                ResponseKind::Switching | ResponseKind::Final => break start,
+            }
+        };
+        let status = response.status.as_u16();
+        let grpc_status = grpc_status(&response.fields);
+        self.answered(status, grpc_status);
+        if start.kind == ResponseKind::Final
+            && let Some(at) = self.again(status)
+        {
+            return Ok(Made::Again(at));
+        }
+        headers::strip_hop_by_hop(&mut response.fields, start.kind == ResponseKind::Switching);
+        attempt.forward.apply_response(attempt.facts, &mut response.fields);
+        self.summary.status = status;
+        self.summary.details = "via_upstream";
+        self.summary.grpc_status = grpc_status;
+        match (start.kind, after_upgrade) {
+            (ResponseKind::Switching, Some((client, up))) => {
+                let mut down = reply.switch(response).await.map_err(|_| Failure::ClientGone)?;
+                let mut from = side.body(limits.stream_idle_timeout);
+                let (sent, received) = (Cell::new(0), Cell::new(0));
+                tunnel(client, up, &mut from, &mut down, &sent, &received).await;
+                self.summary.response_body_bytes = sent.get();
+                Ok(Made::Done)
+            }
+            _ => self.pass_on(side, response, reply, start.framing).await,
+        }
+    }
+
+    async fn pass_on(
+        self,
+        side: ResponseSide<'_, E>,
+        response: &ringway_core::ResponseHead,
+        reply: &mut crate::exchange::Reply<'_, E>,
+        framing: BodyFraming,
+    ) -> Result<Made, Failure> {
+        let attempt = self.attempt;
+        let mut from = side.body(attempt.worker.limits.body_idle_timeout);
+        let passed = Cell::new(0);
+        let outcome = match reply.begin(response, framing) {
+            Err(failure) => Err(CarryFailure::Sink(failure)),
+            Ok(mut down) => carry(&mut from, &mut down, &passed).await,
+        };
+        self.summary.response_body_bytes = passed.get();
+        match outcome {
+            Ok(()) => Ok(Made::Done),
+            Err(CarryFailure::Sink(_)) => Err(Failure::ClientGone),
+            Err(CarryFailure::Source(failure)) => {
+                let cause = match failure {
+                    BodyFailure::Idle => UpstreamCause::Timeout,
+                    BodyFailure::Protocol(_) => UpstreamCause::Protocol,
+                    _ => UpstreamCause::Closed,
+                };
+                Err(attempt.failure(Evidence::Answered, cause))
+            }
+        }
+    }
+
+    fn answered(&mut self, status: u16, grpc_status: Option<u16>) {
+        let attempt = self.attempt;
+        let now = attempt.worker.env.now();
+        let took = attempt.sent.get().map(|(sent, _)| now.since(sent)).unwrap_or_default();
+        self.summary.upstream_time = Some(took);
+        attempt.observe(match verdict(status, grpc_status) {
+            Verdict::Good => Outcome::Answered(took),
+            Verdict::Bad => Outcome::Failed,
+        });
+    }
+
+    /// Whether policy wants this status tried again, and may have it.
+    fn again(&mut self, status: u16) -> Option<Instant> {
+        let attempt = self.attempt;
+        let policy = attempt.forward.plan.retry.as_ref()?;
+        let failure = Failure::of_status(attempt.pick.address, status);
+        let given = Circumstances {
+            idempotent: self.method.is_idempotent(),
+            body_held: self.body_held.get(),
+            elsewhere: true,
+        };
+        let env = &attempt.worker.env;
+        match self.attempts.again(&failure, Some(policy), given, env.draw(), env.now()) {
+            Again::At(at) => Some(at),
+            Again::No(reason) => {
+                self.summary.note_final(reason);
+                None
+            }
+        }
+    }
+
+    fn no_response(&self, no: NoResponse) -> Failure {
+        let unanswered = Evidence::Unanswered { reused: self.reused };
+        let (evidence, cause) = match no {
+            NoResponse::Refused => (Evidence::Refused, UpstreamCause::Closed),
+            NoResponse::Unanswered => (unanswered, UpstreamCause::Closed),
+            NoResponse::Cut => (Evidence::Answered, UpstreamCause::Closed),
+            NoResponse::Idle => (unanswered, UpstreamCause::Timeout),
+            NoResponse::Bad(_) => (Evidence::Answered, UpstreamCause::Protocol),
+        };
+        self.attempt.failure(evidence, cause)
+    }
+}
+
+/// Carries both directions of a tunnel until both have ended or one has failed.
+pub(crate) async fn tunnel<E: Env>(
+    client: &mut Source<'_, E>,
+    up: &mut Sink<'_, E>,
+    upstream: &mut Source<'_, E>,
+    down: &mut Sink<'_, E>,
+    sent: &Cell<u64>,
+    received: &Cell<u64>,
+) {
+    // Each direction ends by itself (a half-close is passed on); a failure of either ends both.
+    let upward = carry(client, up, received);
+    let downward = carry(upstream, down, sent);
+    both(upward, downward).await;
+}
+
+/// Runs two directions: ends when both have ended well, or one has failed.
+async fn both(
+    one: impl Future<Output = Result<(), CarryFailure>>,
+    other: impl Future<Output = Result<(), CarryFailure>>,
+) {
+    let mut one = pin!(one);
+    let mut other = pin!(other);
+    let (mut one_open, mut other_open) = (true, true);
+    poll_fn(|cx| {
+        if one_open && let Poll::Ready(outcome) = one.as_mut().poll(cx) {
+            one_open = false;
+            if outcome.is_err() {
+                return Poll::Ready(());
+            }
+        }
+        if other_open && let Poll::Ready(outcome) = other.as_mut().poll(cx) {
+            other_open = false;
+            if outcome.is_err() {
+                return Poll::Ready(());
+            }
+        }
+        if one_open || other_open { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+}
+
+/// Sends an answer of our own.
+async fn answer_with<E: Env>(
+    exchange: &mut Exchange<'_, E>,
+    worker: &Worker<E>,
+    mut answer: Answer,
+    summary: &mut Summary,
+) -> Result<(), Failure> {
+    // Errors are told the way the client understands.
+    if !is_grpc(&exchange.request.fields) {
+        answer.grpc_status = None;
+    }
+    summary.listener = answer.listener.take().or(summary.listener.take());
+    summary.route = answer.route.take().or(summary.route.take());
+    summary.status = if answer.grpc_status.is_some() { 200 } else { answer.status.as_u16() };
+    summary.grpc_status = answer.grpc_status.map(u16::from);
+    summary.flags = answer.flags;
+    summary.details = answer.details;
+    let date = worker.date();
+    let sent = exchange.reply.answer(&answer, &exchange.request.method, &date).await;
+    summary.response_body_bytes = sent.map_err(|_| Failure::ClientGone)?;
+    Ok(())
+}
+
+/// Tells the client of a failure, if there still is somebody to tell and nothing was told yet.
+async fn fail<E: Env>(
+    exchange: &mut Exchange<'_, E>,
+    worker: &Worker<E>,
+    failure: &Failure,
+    summary: &mut Summary,
+) {
+    let used_up = summary.flags.contains(Flag::UpstreamRetryLimitExceeded);
+    let answer = answer_for(failure, used_up).filter(|_| !exchange.reply.is_begun());
+    let told = match answer {
+        Some(answer) => answer_with(exchange, worker, answer, summary).await.is_ok(),
+        None => false,
+    };
+    if !told {
+        let account = failure.account();
+        summary.flags.merge(account.flags);
+        summary.details = account.details;
+        exchange.reply.abort();
+    }
+}
+
+/// What a client's failure means.
+fn client_failure(failure: BodyFailure, bytes_max: Option<u64>) -> Failure {
+    match failure {
+        BodyFailure::Broken | BodyFailure::Reset | BodyFailure::Refused => Failure::ClientGone,
+        BodyFailure::Idle => Failure::ClientIdle,
+        BodyFailure::Protocol(what) => Failure::ClientProtocol(what),
+        BodyFailure::TooLarge => Failure::BodyTooLarge { limit: bytes_max.unwrap_or_default() },
+    }
+}
+
+fn is_grpc(fields: &Fields) -> bool {
+    fields.first("content-type").is_some_and(|value| value.starts_with(b"application/grpc"))
+}
+
+fn grpc_status(fields: &Fields) -> Option<u16> {
+    std::str::from_utf8(fields.first("grpc-status")?).ok()?.parse().ok()
+}

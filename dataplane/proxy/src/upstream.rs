@@ -1,0 +1,187 @@
+//! Connections to endpoints: one from the pool if there is one, else a new one; and the two sides of an exchange on it.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::Method;
+use ringway_config::UpstreamProtocol;
+use ringway_core::balance::{EndpointId, Pick};
+use ringway_core::http1::{BodyFraming, ResponseKind};
+use ringway_core::limits::Limits;
+use ringway_core::pool::Lease;
+use ringway_core::{Instant, RequestHead, ResponseHead, UpstreamCause};
+
+use crate::body::{BodyFailure, Sink, Source};
+use crate::cluster::Cluster;
+use crate::env::Env;
+use crate::http1::{self, Http1Client};
+use crate::http2;
+use crate::link::Link;
+use crate::worker::Worker;
+
+/// A connection, or a stream of one, for one exchange.
+pub enum Upstream<E: Env> {
+    /// An HTTP/1 connection of our own.
+    Http1(Lease<Http1Client<E>>),
+    /// A stream of an HTTP/2 connection.
+    Http2(http2::ClientStream<E>),
+}
+
+/// Gets a connection to an endpoint.
+pub async fn obtain<E: Env>(
+    cluster: &Rc<Cluster<E>>,
+    pick: &Pick,
+    worker: &Rc<Worker<E>>,
+) -> Result<Upstream<E>, UpstreamCause> {
+    match cluster.spec().protocol {
+        UpstreamProtocol::Http1 | UpstreamProtocol::Opaque => {
+            if let Some(lease) = cluster.take(pick.endpoint, worker.env.now()) {
+                return Ok(Upstream::Http1(lease));
+            }
+            // Boxed: it is rare, and its future is large.
+            let link = Box::pin(connect(cluster, pick, worker)).await?;
+            let client = Http1Client::new(link, worker.buffers.clone(), &worker.limits);
+            Ok(Upstream::Http1(Lease::fresh(client)))
+        }
+        UpstreamProtocol::Http2 => http2::obtain(cluster, pick, worker).await.map(Upstream::Http2),
+    }
+}
+
+/// Makes a connection to an endpoint, with TLS where the cluster asks for it: never without.
+pub async fn connect<E: Env>(
+    cluster: &Cluster<E>,
+    pick: &Pick,
+    worker: &Worker<E>,
+) -> Result<Rc<Link<E>>, UpstreamCause> {
+    let until = worker.env.now() + cluster.spec().connect_timeout;
+    let deadline = worker.timers.deadline();
+    let socket = deadline
+        .within(until, worker.env.connect(pick.address))
+        .await
+        .map_err(|_| UpstreamCause::ConnectTimeout)?
+        .map_err(|_| UpstreamCause::Connect)?;
+    let Some(tls) = cluster.tls() else {
+        return Ok(Link::plain(worker.env.clone(), socket, &worker.timers));
+    };
+    let link =
+        Link::client(worker.env.clone(), socket, &worker.timers, &tls).map_err(|_| UpstreamCause::Tls)?;
+    let shaken = deadline.within(until, link.handshake()).await;
+    shaken.map_err(|_| UpstreamCause::ConnectTimeout)?.map_err(|_| UpstreamCause::Tls)?;
+    Ok(link)
+}
+
+impl<E: Env> Upstream<E> {
+    /// Whether the connection had served a request before.
+    pub fn is_reused(&self) -> bool {
+        match self {
+            Self::Http1(lease) => lease.reused(),
+            Self::Http2(stream) => stream.is_reused(),
+        }
+    }
+
+    /// The two directions.
+    pub fn split<'c>(&'c mut self, out: &'c mut Vec<u8>) -> (RequestSide<'c, E>, ResponseSide<'c, E>) {
+        match self {
+            Self::Http1(lease) => {
+                let (request, response) = lease.split(out);
+                (RequestSide::Http1(request), ResponseSide::Http1(response))
+            }
+            Self::Http2(stream) => {
+                let (request, response) = stream.split();
+                (RequestSide::Http2(request), ResponseSide::Http2(response))
+            }
+        }
+    }
+
+    /// Gives a connection back if its response was read to its end.
+    pub fn give_back(self, request_sent: bool, cluster: &Cluster<E>, endpoint: EndpointId, now: Instant) {
+        match self {
+            Self::Http1(mut lease) => {
+                if let Some(proof) = lease.reusable(request_sent) {
+                    cluster.give_back(endpoint, lease, proof, now);
+                }
+            }
+            Self::Http2(_) => {}
+        }
+    }
+}
+
+/// Sends a request.
+pub enum RequestSide<'c, E: Env> {
+    /// On an HTTP/1 connection.
+    Http1(http1::RequestSide<'c, E>),
+    /// On an HTTP/2 stream.
+    Http2(http2::RequestSide<'c, E>),
+}
+
+impl<'c, E: Env> RequestSide<'c, E> {
+    /// Sends the head; the body goes into the sink.
+    pub fn begin(
+        self,
+        head: &RequestHead,
+        framing: BodyFraming,
+        upgrade: bool,
+        idle: Duration,
+    ) -> Result<Sink<'c, E>, BodyFailure> {
+        match self {
+            Self::Http1(side) => Ok(Sink::Http1(side.begin(head, framing, upgrade, idle))),
+            Self::Http2(side) => side.begin(head, framing, upgrade).map(Sink::Http2),
+        }
+    }
+}
+
+/// Receives a response.
+pub enum ResponseSide<'c, E: Env> {
+    /// On an HTTP/1 connection.
+    Http1(http1::ResponseSide<'c, E>),
+    /// On an HTTP/2 stream.
+    Http2(http2::ResponseSide<'c, E>),
+}
+
+/// What a response's head says beside its fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResponseStart {
+    /// What follows.
+    pub kind: ResponseKind,
+    /// How long its body is.
+    pub framing: BodyFraming,
+}
+
+/// Why there is no response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoResponse {
+    /// The upstream said that it did not act.
+    Refused,
+    /// The connection ended before a byte of it.
+    Unanswered,
+    /// The connection ended within its head.
+    Cut,
+    /// Nothing came for too long. May be asked again.
+    Idle,
+    /// It is no response that can be passed on.
+    Bad(&'static str),
+}
+
+impl<'c, E: Env> ResponseSide<'c, E> {
+    /// Receives the next head, informational ones included.
+    pub async fn head(
+        &mut self,
+        limits: &Limits,
+        method: &Method,
+        head: &mut ResponseHead,
+        patience: Duration,
+    ) -> Result<ResponseStart, NoResponse> {
+        match self {
+            Self::Http1(side) => side.head(limits, method, head, patience).await,
+            Self::Http2(side) => side.head(method, head, patience).await,
+        }
+    }
+
+    /// The body that follows the final head.
+    pub fn body(self, idle: Duration) -> Source<'c, E> {
+        match self {
+            Self::Http1(side) => Source::Http1(side.body(idle)),
+            Self::Http2(side) => Source::Http2(side.body(idle)),
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The state of one core: what its connections share, and nobody else sees.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringway_config::ClusterKey;
+use ringway_core::access_log::Facts;
+use ringway_core::balance::{EndpointId, Outcome};
+use ringway_core::headers::TrustedProxies;
+use ringway_core::limits::Limits;
+use ringway_core::record::{Event, Limit, Recorder, SeriesLimits, TunnelSummary};
+use ringway_core::{Arrival, RequestHead, ResponseHead, Summary, View};
+
+use crate::access_log::{AccessLog, AccessLogSettings};
+use crate::buffer::Buffers;
+use crate::cluster::Cluster;
+use crate::date::{DATE_BYTES, HttpDate};
+use crate::drain::Drain;
+use crate::env::Env;
+use crate::snapshot::Snapshot;
+use crate::timer::Timers;
+use crate::tls::TlsStore;
+
+/// One core.
+pub struct Worker<E: Env> {
+    /// The outside world.
+    pub env: E,
+    /// Every limit.
+    pub limits: Rc<Limits>,
+    /// Networks whose forwarded headers are believed.
+    pub trusted: TrustedProxies,
+    /// Buffers to receive into.
+    pub buffers: Buffers,
+    /// Deadlines.
+    pub timers: Timers,
+    /// Whether the core drains, and its connections.
+    pub drain: Drain,
+    /// Metrics.
+    pub recorder: RefCell<Recorder>,
+    /// The access log, if there is one.
+    pub log: Option<AccessLog>,
+    /// Copies to mirrors under way.
+    pub mirrors: Rc<Places>,
+    view: RefCell<Rc<View<Cluster<E>>>>,
+    tls: RefCell<Arc<TlsStore>>,
+    clusters: Clusters<E>,
+    date: RefCell<HttpDate>,
+    /// Boxed, so that lending one moves a pointer.
+    #[expect(clippy::vec_box)]
+    scratches: RefCell<Vec<Box<Scratch>>>,
+}
+
+/// What a core is told once, when it starts.
+#[derive(Clone, Default)]
+pub struct Settings {
+    /// Every limit.
+    pub limits: Limits,
+    /// Networks whose forwarded headers are believed.
+    pub trusted: TrustedProxies,
+    /// How many metric series there may be.
+    pub series: SeriesLimits,
+    /// The access log, if there is one.
+    pub access_log: Option<AccessLogSettings>,
+}
+
+type Clusters<E> = Rc<RefCell<HashMap<ClusterKey, Rc<Cluster<E>>>>>;
+
+/// Room for the heads of one exchange; kept by the core, so that a steady request allocates nothing.
+#[derive(Default)]
+pub struct Scratch {
+    /// The request's head.
+    pub request: RequestHead,
+    /// The response's head.
+    pub response: ResponseHead,
+    /// What the access log says of the request.
+    pub facts: Facts,
+    /// What is gathered for the client.
+    pub out: Vec<u8>,
+    /// What is gathered for the upstream.
+    pub upstream_out: Vec<u8>,
+}
+
+/// Scratches that a core keeps; further ones are dropped.
+const SCRATCHES_MAX: usize = 256;
+/// A scratch whose gathered bytes took more than this is dropped rather than kept.
+const SCRATCH_BYTES_MAX: usize = 128 << 10;
+
+impl<E: Env> Worker<E> {
+    /// A core with a first configuration.
+    pub fn new(env: E, settings: Settings, snapshot: &Snapshot) -> Rc<Self> {
+        let clusters = Clusters::default();
+        let source = {
+            let clusters = Rc::clone(&clusters);
+            Rc::new(move |key: &ClusterKey| clusters.borrow().get(key).map(Rc::clone))
+        };
+        let worker = Self {
+            env,
+            limits: Rc::new(settings.limits),
+            trusted: settings.trusted,
+            buffers: Buffers::default(),
+            timers: Timers::new(),
+            drain: Drain::default(),
+            recorder: RefCell::new(Recorder::new(settings.series)),
+            log: settings.access_log.map(AccessLog::new),
+            mirrors: Rc::default(),
+            // Plans are made when they are first asked for, so the clusters may come after the view.
+            view: RefCell::new(Rc::new(View::new(Arc::clone(&snapshot.compiled), source))),
+            tls: RefCell::new(Arc::clone(&snapshot.tls)),
+            clusters,
+            date: RefCell::default(),
+            scratches: RefCell::default(),
+        };
+        worker.update_clusters(snapshot);
+        Rc::new(worker)
+    }
+
+    /// The configuration in force. A request keeps the plan it got, not the view.
+    pub fn view(&self) -> Rc<View<Cluster<E>>> {
+        Rc::clone(&self.view.borrow())
+    }
+
+    /// The TLS configurations in force.
+    pub fn tls(&self) -> Arc<TlsStore> {
+        Arc::clone(&self.tls.borrow())
+    }
+
+    /// Swaps to another configuration, in one step between two requests. Live clusters keep their pools and state.
+    pub fn configure(&self, snapshot: &Snapshot) {
+        self.update_clusters(snapshot);
+        let before = self.view();
+        let next = before.next(Arc::clone(&snapshot.compiled));
+        let old = self.view.replace(Rc::new(next));
+        let old_tls = self.tls.replace(Arc::clone(&snapshot.tls));
+        // Dropped after the borrows have ended: a destructor may look at the view.
+        drop((old, old_tls, before));
+    }
+
+    fn update_clusters(&self, snapshot: &Snapshot) {
+        let config = &snapshot.config;
+        let mut gone = Vec::new();
+        let mut clusters = self.clusters.borrow_mut();
+        clusters.retain(|key, cluster| {
+            let kept = config.clusters.contains_key(key);
+            if !kept {
+                gone.push(Rc::clone(cluster));
+            }
+            kept
+        });
+        for (key, spec) in &config.clusters {
+            let endpoints = config.endpoint_sets.get(&spec.endpoints);
+            let tls = snapshot.tls.client(key);
+            match clusters.get(key) {
+                Some(cluster) => cluster.update(spec, endpoints, tls),
+                None => {
+                    let cluster = Cluster::new(spec, endpoints, tls, &self.limits);
+                    clusters.insert(key.clone(), cluster);
+                }
+            }
+        }
+        drop(clusters);
+        gone.iter().for_each(|cluster| cluster.retire());
+    }
+
+    /// Room for an exchange.
+    pub fn scratch(self: &Rc<Self>) -> ScratchLease<E> {
+        let scratch = self.scratches.borrow_mut().pop().unwrap_or_default();
+        ScratchLease { scratch: Some(scratch), worker: Rc::clone(self) }
+    }
+
+    /// Closes what has been idle for too long, for ever.
+    pub async fn expire(self: Rc<Self>) {
+        const EVERY: Duration = Duration::from_secs(1);
+        loop {
+            self.env.sleep_until(self.env.now() + EVERY).await;
+            let now = self.env.now();
+            let clusters: Vec<_> = self.clusters.borrow().values().map(Rc::clone).collect();
+            clusters.iter().for_each(|cluster| cluster.expire(now));
+            self.recorder.borrow_mut().tick(now);
+            self.flush_log();
+        }
+    }
+
+    /// The `date` of answers made now.
+    pub fn date(&self) -> [u8; DATE_BYTES] {
+        self.date.borrow_mut().at(self.env.wall())
+    }
+
+    /// How an attempt at an endpoint went.
+    pub fn observe(&self, cluster: &Cluster<E>, endpoint: EndpointId, outcome: Outcome) {
+        let _report = cluster.balancer.borrow_mut().observed(endpoint, outcome, self.env.now());
+    }
+
+    /// Counts a finished request and writes its access log line.
+    pub fn record(&self, summary: &Summary, arrival: &Arrival, facts: &Facts) {
+        let mut recorder = self.recorder.borrow_mut();
+        recorder.record(summary, self.env.now());
+        if let Some(log) = &self.log {
+            let began = self.env.wall() - summary.duration;
+            log.request(summary, facts, arrival, began, &mut recorder);
+        }
+    }
+
+    /// Counts a finished tunnel and writes its access log line.
+    pub fn record_tunnel(&self, summary: &TunnelSummary, arrival: &Arrival) {
+        let mut recorder = self.recorder.borrow_mut();
+        recorder.record_tunnel(summary, self.env.now());
+        if let Some(log) = &self.log {
+            let began = self.env.wall() - summary.duration;
+            log.tunnel(summary, arrival, began, &mut recorder);
+        }
+    }
+
+    /// Hands on the access log lines that were gathered.
+    pub fn flush_log(&self) {
+        if let Some(log) = &self.log {
+            log.flush(&mut self.recorder.borrow_mut());
+        }
+    }
+
+    /// Counts an event.
+    pub fn count(&self, event: Event) {
+        self.recorder.borrow_mut().count(event);
+    }
+
+    /// Counts a limit that was hit.
+    pub fn hit(&self, limit: Limit) {
+        self.recorder.borrow_mut().hit(limit);
+    }
+}
+
+/// A bounded number of places.
+#[derive(Default)]
+pub struct Places(Cell<usize>);
+
+impl Places {
+    /// A place, if fewer than so many are taken.
+    pub fn take(self: &Rc<Self>, places_max: usize) -> Option<Place> {
+        let taken = self.0.get();
+        (taken < places_max).then(|| {
+            self.0.set(taken + 1);
+            Place(Rc::clone(self))
+        })
+    }
+}
+
+/// A place; free again when dropped.
+pub struct Place(Rc<Places>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.set(self.0.0.get() - 1);
+    }
+}
+
+/// A scratch on loan.
+pub struct ScratchLease<E: Env> {
+    scratch: Option<Box<Scratch>>,
+    worker: Rc<Worker<E>>,
+}
+
+impl<E: Env> Deref for ScratchLease<E> {
+    type Target = Scratch;
+
+    fn deref(&self) -> &Scratch {
+        self.scratch.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl<E: Env> DerefMut for ScratchLease<E> {
+    fn deref_mut(&mut self) -> &mut Scratch {
+        self.scratch.as_mut().expect("it is there until it is dropped")
+    }
+}
+
+impl<E: Env> Drop for ScratchLease<E> {
+    fn drop(&mut self) {
+        let mut scratch = self.scratch.take().expect("it is there until it is dropped");
+        let mut kept = self.worker.scratches.borrow_mut();
+        let bytes = scratch.out.capacity() + scratch.upstream_out.capacity();
+        if kept.len() < SCRATCHES_MAX && bytes <= SCRATCH_BYTES_MAX {
+            scratch.out.clear();
+            scratch.upstream_out.clear();
+            kept.push(scratch);
+        }
+    }
+}
