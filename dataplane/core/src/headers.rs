@@ -258,6 +258,20 @@ fn drop_lookalikes(fields: &mut Fields, name: &str) {
     }
 }
 
+/// Whether two different names of a request are one where `_` is read as `-`, as in CGI and what came after it. Such a
+/// request is refused, by the codec of either protocol.
+///
+/// `content_length` and `transfer_encoding` always collide, since the codecs write their dash forms.
+pub fn names_collide(fields: &Fields) -> bool {
+    let dashed = |byte: &u8| if *byte == b'_' { b'-' } else { *byte };
+    let same = |a: &[u8], b: &[u8]| a.len() == b.len() && a.iter().map(dashed).eq(b.iter().map(dashed));
+    fields.iter().filter(|(name, _)| name.contains(&b'_')).any(|(name, _)| {
+        same(name, b"content-length")
+            || same(name, b"transfer-encoding")
+            || fields.iter().any(|(other, _)| other != name && same(other, name))
+    })
+}
+
 /// The elements of a comma-separated list, without those that are empty (RFC 9110 section 5.6.1).
 pub(crate) fn list(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     value.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
@@ -382,6 +396,20 @@ mod tests {
                 "x-forwarded-port: 8443",
             ]
         );
+    }
+
+    #[test]
+    fn names_that_differ_in_underscores_only_collide() {
+        for (names, collide) in [
+            (&["x_a", "x-b", "x_a"][..], false),
+            (&["x_a", "x-a"], true),
+            (&["x-a_b", "x_a-b"], true),
+            (&["content_length"], true),
+            (&["transfer_encoding"], true),
+        ] {
+            let fields: Fields = names.iter().map(|name| (name, "")).collect();
+            assert_eq!(names_collide(&fields), collide, "{names:?}");
+        }
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl FramingFields {
         if self.length.is_some() {
             return Err(FramingError::LengthRepeated);
         }
-        self.length = Some(parse_length(value).ok_or(FramingError::LengthInvalid)?);
+        self.length = Some(parse_content_length(value).ok_or(FramingError::LengthInvalid)?);
         Ok(())
     }
 
@@ -89,8 +89,10 @@ impl FramingFields {
     }
 }
 
-/// `1*DIGIT` (RFC 9110 section 8.6): no sign, no space, no list.
-fn parse_length(value: &[u8]) -> Option<u64> {
+/// The number in a `content-length`: `1*DIGIT` (RFC 9110 section 8.6), no sign, no space, no list.
+///
+/// Also for HTTP/2, which takes the field out of the head as the codecs here do.
+pub fn parse_content_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() {
         return None;
     }
@@ -119,7 +121,7 @@ mod tests {
             ("1,1", None),
             ("1.0", None),
         ] {
-            assert_eq!(parse_length(value.as_bytes()), length, "{value:?}");
+            assert_eq!(parse_content_length(value.as_bytes()), length, "{value:?}");
         }
     }
 }

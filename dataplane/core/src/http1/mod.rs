@@ -12,7 +12,7 @@ pub mod response;
 mod scan;
 
 pub use body::{BodyDecoder, BodyError, MessageEnd, Piece};
-pub use framing::{BodyFraming, FramingError};
+pub use framing::{BodyFraming, FramingError, parse_content_length};
 pub use request::{Parsed, Refusal, parse_request};
 pub use response::{BadResponse, ParsedResponse, ResponseKind, parse_response};
 pub use scan::HeadScan;

@@ -110,6 +110,8 @@ pub fn parse_response(
     .map(Some)
 }
 
+// Not inlined: the larger of the two would make every call pay for its stack.
+#[inline(never)]
 fn parse_fields<const N: usize>(
     bytes: &[u8],
     limits: &Limits,
