@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access_log;
+pub mod admission;
 pub mod answer_for;
 pub mod arrival;
 pub mod balance;
