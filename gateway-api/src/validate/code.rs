@@ -163,6 +163,57 @@ codes! {
     SliceWithoutService = 1606 Warning, "an EndpointSlice that names no Service", "add the label `kubernetes.io/service-name`";
     NotBase64 = 1607 Error, "secret data that is not base64", "encode it, or use `stringData`";
     TlsSecretIncomplete = 1608 Error, "a TLS Secret without certificate or key", "add `tls.crt` and `tls.key`";
+
+    // 20xx: gateways as a whole, by their status.
+    ClassMissing = 2001 Error, "a Gateway of a class that does not exist", "correct `gatewayClassName`, or add the GatewayClass";
+    GatewayNotServed = 2002 Warning, "a Gateway of a class that is another controller's", "nothing, if it is meant for others";
+    ClassNotAccepted = 2003 Error, "a GatewayClass that is not accepted", "remove what is not supported";
+    GatewayNotAccepted = 2004 Error, "a Gateway that is not accepted", "remove what is not supported";
+    AddressNotUsable = 2005 Error, "an address that the Gateway cannot have", "use an address of this machine, or none";
+    GatewayReferenceUnresolved = 2006 Error, "a Gateway's reference that leads nowhere", "add the object, or correct the reference";
+    ClientsUnverified = 2007 Warning, "clients without a valid certificate are let in", "use AllowValidOnly, unless this is wanted";
+    NotUnderstood = 2008 Warning, "an annotation that is not understood; it is ignored", "correct its value";
+
+    // 21xx: listeners, by their status.
+    ListenerConflict = 2101 Error, "listeners that cannot be told apart", "change port, protocol or hostname of one";
+    PortUnavailable = 2102 Error, "a port that another Gateway has", "use another port or address";
+    ListenerUnsupported = 2103 Error, "a listener that is not possible as written", "correct the field";
+    CertificateUnusable = 2104 Error, "a certificate that is missing or cannot be used", "add the Secret with `tls.crt` and `tls.key`, or correct it";
+    ListenerGrantMissing = 2105 Error, "a certificate or CA of another namespace, without a ReferenceGrant", "add a ReferenceGrant there, or move the object";
+    AuthorityUnusable = 2106 Error, "a CA certificate that is missing or cannot be used", "add the ConfigMap with `ca.crt`, or correct it";
+    RouteKindImpossible = 2107 Error, "a kind of route that the listener's protocol cannot serve", "remove the kind";
+    CertificatesOverlap = 2108 Warning, "listeners of one port whose hostnames overlap", "give them disjoint hostnames or one certificate";
+    ListenerSetRefused = 2109 Error, "a ListenerSet that its Gateway does not take", "allow its namespace in the Gateway's `allowedListeners`";
+    ListenerIdle = 2110 Notice, "a listener without routes; it answers 404 or closes", "attach a route, or remove it";
+    ListenerProblem = 2111 Error, "a listener that does not serve", "see the message";
+
+    // 22xx: routes, by their status.
+    ParentMissing = 2201 Error, "a parent that does not exist", "add it, or correct the reference's name and namespace";
+    ParentNotServed = 2202 Warning, "a parent that ringway does not serve", "nothing, if it is meant for others";
+    RouteWithoutParents = 2203 Warning, "a route that names no parent and so attaches to nothing", "add `parentRefs`";
+    NoMatchingListener = 2204 Error, "a parent that has no such listener", "correct `sectionName` or `port`, or remove them";
+    NotAllowed = 2205 Error, "no listener of the parent allows this route", "allow its kind and namespace in the listener's `allowedRoutes`";
+    NoCommonHostname = 2206 Error, "no hostname in common with any listener of the parent", "correct the hostnames of one";
+    RouteConflict = 2207 Error, "an older route has the same place", "change the hostnames or remove one";
+    RouteUnsupported = 2208 Error, "a route that is not possible as written", "correct the field";
+    RuleDropped = 2209 Error, "a rule that is not possible as written; requests for it are answered by 500", "correct the field";
+    BackendMissing = 2210 Error, "a backend or port that does not exist", "add the Service, or correct the reference's name, namespace and port";
+    GrantMissing = 2211 Error, "a backend that the route may not use", "add a ReferenceGrant in the backend's namespace";
+    BackendKindUnknown = 2212 Error, "a reference to a kind that cannot be there", "refer to a Service or XBackend";
+    BackendProtocol = 2213 Error, "a backend whose protocol the route cannot speak", "correct the Service's `appProtocol`";
+    RouteProblem = 2214 Error, "a route that does not serve", "see the message";
+
+    // 23xx: policies and backends, by their status.
+    TargetMissing = 2301 Error, "a policy for a target that does not exist", "add the Service, or correct the reference's name and section";
+    PolicyConflict = 2302 Error, "an older policy is in force for the same target", "remove one";
+    PolicyAuthority = 2303 Error, "a policy's CA certificate that is missing or cannot be used; connections to its target fail", "add the ConfigMap with `ca.crt`, or correct it";
+    PolicyProblem = 2304 Error, "a policy that is not in force", "correct the field";
+    PolicyIdle = 2305 Notice, "a policy for Services that no route of ringway's leads to", "nothing, if it is meant for others";
+    BackendProblem = 2306 Error, "a backend that cannot be used", "correct the field";
+    BackendIdle = 2307 Notice, "a backend that no route leads to", "refer to it, or remove it";
+
+    // 24xx: objects without status.
+    Remark = 2401 Warning, "an object that does not do what it says", "see the message";
 }
 
 impl Code {

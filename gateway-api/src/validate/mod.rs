@@ -2,13 +2,14 @@
 //!
 //! [`admit`] is what a cluster's API server would do: fill in defaults, check every object, and keep the sound ones.
 //! Everything that is wrong is found at once, each [`Finding`] with a stable code, its place and a hint. The tables in
-//! `kinds/` say what is allowed; `code.rs` lists what can be found. How objects fit together is another matter.
+//! `kinds/` say what is allowed; `code.rs` lists what can be found. How objects fit together is [`lint`]'s matter.
 
 mod code;
 mod defaults;
 mod finding;
 mod form;
 mod kinds;
+mod lint;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use serde_json::Value;
 pub use code::{Code, Severity};
 pub use defaults::apply_defaults;
 pub use finding::Finding;
+pub use lint::lint;
 
 use crate::manifest::{Document, Scope, default_namespace, scope};
 use walk::Checker;
