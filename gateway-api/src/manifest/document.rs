@@ -31,8 +31,8 @@ impl Document {
         ObjectName::of(&self.value)
     }
 
-    /// The object, typed. `None`: a kind that ringway does not read. What does not fit is an error that names the object,
-    /// the field and its place.
+    /// The object, typed. `None`: a kind that ringway does not read. What does not fit is an error that names
+    /// the object, the field and its place.
     pub fn object(&self) -> Result<Option<Object>, ManifestError> {
         Object::decode(self.value.clone()).map_err(|error| match error {
             DecodeError::Field { path, message } => self.fault(path, message),

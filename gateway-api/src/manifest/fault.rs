@@ -1,4 +1,5 @@
-//! What can be wrong with a manifest before anyone asks what it means. Every message says what is wrong and what to do.
+//! What can be wrong with a manifest before anyone asks what it means. Every message says what is wrong and
+//! what to do.
 
 use super::ObjectName;
 use super::place::Place;

@@ -1,7 +1,7 @@
 //! YAML text to documents, in one pass over the parser's events, bounded in every direction.
 //!
-//! The events are read rather than a ready-made tree, because a tree has already forgotten what is refused here
-//! (duplicate keys, unknown tags) and has already spent what is bounded here (aliases, depth).
+//! The events are read rather than a ready-made tree, because a tree has already forgotten what is refused
+//! here (duplicate keys, unknown tags) and has already spent what is bounded here (aliases, depth).
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -29,8 +29,8 @@ pub const ERRORS_MAX: usize = 100;
 /// What a node costs beside its text when an alias repeats it.
 const NODE_BYTES: usize = 64;
 
-/// Reads all documents of a text. Empty documents are skipped and lists of objects (`kind: List`) are taken apart. What is
-/// broken is reported, in the order of the text; what is not is returned.
+/// Reads all documents of a text. Empty documents are skipped and lists of objects (`kind: List`) are taken
+/// apart. What is broken is reported, in the order of the text; what is not is returned.
 pub fn parse(source: SourceName, text: &str) -> (Vec<Document>, Vec<ManifestError>) {
     let mut builder = Builder::new(Arc::clone(&source));
     if text.len() > TEXT_BYTES_MAX {
@@ -40,7 +40,8 @@ pub fn parse(source: SourceName, text: &str) -> (Vec<Document>, Vec<ManifestErro
     }
     let joined = join_surrogates(text);
     let text = joined.as_deref().unwrap_or(text);
-    // The parser cannot go on after a syntax error, but the next document may be sound: begin again at its mark.
+    // The parser cannot go on after a syntax error, but the next document may be sound: begin again at its
+    // mark.
     let mut rest = text;
     while let Some(error) = builder.read(rest) {
         let line = builder.line(error.marker());
@@ -57,8 +58,9 @@ pub fn parse(source: SourceName, text: &str) -> (Vec<Document>, Vec<ManifestErro
     builder.finish()
 }
 
-/// JSON writes characters beyond the basic plane as pairs of escapes, which YAML does not know: puts the characters
-/// themselves. Only for JSON, where a pair can stand nowhere but in double quotes; what follows in its line moves left.
+/// JSON writes characters beyond the basic plane as pairs of escapes, which YAML does not know: puts the
+/// characters themselves. Only for JSON, where a pair can stand nowhere but in double quotes; what follows in
+/// its line moves left.
 fn join_surrogates(text: &str) -> Option<String> {
     let escaped =
         |pair: &[u8]| matches!(pair, [b'\\', b'u', b'd' | b'D', b'8'..=b'9' | b'a' | b'b' | b'A' | b'B']);
@@ -94,13 +96,14 @@ fn join_surrogates(text: &str) -> Option<String> {
     Some(joined)
 }
 
-/// The text from the first `---` at or after `line` (counted from 1), and how many lines come before it. A line that begins so
-/// is never content: YAML forbids it even inside block scalars and quotes.
+/// The text from the first `---` at or after `line` (counted from 1), and how many lines come before it. A
+/// line that begins so is never content: YAML forbids it even inside block scalars and quotes.
 fn next_document(text: &str, line: usize) -> Option<(u32, &str)> {
     let mut start = 0;
     for (number, content) in text.split_inclusive('\n').enumerate() {
         let marks = content.strip_prefix("---").is_some_and(|after| after.trim_start().len() < after.len());
-        // The mark itself may be what ended a document too early. At least one line is left behind, so that this ends.
+        // The mark itself may be what ended a document too early. At least one line is left behind, so that
+        // this ends.
         if marks && number + 1 >= line && number >= 1 {
             return Some((number as u32, &text[start..]));
         }
@@ -444,7 +447,8 @@ impl Builder {
     }
 }
 
-/// The objects of a document: itself, or the items of a list, which take their kind from it if they state none.
+/// The objects of a document: itself, or the items of a list, which take their kind from it if they state
+/// none.
 fn flatten(document: Document, into: &mut Vec<Document>) {
     let mut pending = vec![document];
     while let Some(mut document) = pending.pop() {
@@ -500,7 +504,8 @@ fn shown_tag(tag: &Tag) -> String {
     }
 }
 
-/// What repeating a value costs. Not recursive beyond `DEPTH_MAX`, which holds for every value that is built here.
+/// What repeating a value costs. Not recursive beyond `DEPTH_MAX`, which holds for every value that is built
+/// here.
 fn bytes(value: &Value) -> usize {
     NODE_BYTES
         + match value {

@@ -1,7 +1,8 @@
 //! Where things stand in a text: a place to print, and the places of all fields of one document.
 //!
-//! A field is found by its path as error messages print it: `spec.rules[0].matches[1].path.value`. A key that holds dots
-//! or brackets may be written plainly (`metadata.labels.app.kubernetes.io/name`) or quoted (`metadata.labels["a.b/c"]`).
+//! A field is found by its path as error messages print it: `spec.rules[0].matches[1].path.value`. A key that
+//! holds dots or brackets may be written plainly (`metadata.labels.app.kubernetes.io/name`) or quoted
+//! (`metadata.labels["a.b/c"]`).
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,8 +27,8 @@ impl fmt::Display for Place {
     }
 }
 
-/// The places of all fields of one document. A field of a mapping stands where its key begins, an item of a list where
-/// the item begins.
+/// The places of all fields of one document. A field of a mapping stands where its key begins, an item of a
+/// list where the item begins.
 #[derive(Clone)]
 pub struct Places {
     // All documents of a text share these; a document's own marks are the subtree at `root`.
@@ -36,7 +37,8 @@ pub struct Places {
     root: u32,
 }
 
-/// One node of a document, before its descendants. Sixteen bytes, because a text of 5,000 routes has 200,000 of them.
+/// One node of a document, before its descendants. Sixteen bytes, because a text of 5,000 routes has 200,000
+/// of them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Mark {
     pub(super) name: u32,

@@ -1,5 +1,5 @@
-//! Plain scalars by the YAML 1.2 core schema, as JSON values. `yes`, `on` and `0o`-less octals hold no surprises here:
-//! `yes` is a string and `010` is ten.
+//! Plain scalars by the YAML 1.2 core schema, as JSON values. `yes`, `on` and `0o`-less octals hold no
+//! surprises here: `yes` is a string and `010` is ten.
 
 use serde_json::{Number, Value};
 

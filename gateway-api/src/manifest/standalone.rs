@@ -1,5 +1,5 @@
-//! What an API server adds to an object when it stores it, for objects that come from files: the default namespace, and
-//! the creation time and generation that decide between equals.
+//! What an API server adds to an object when it stores it, for objects that come from files: the default
+//! namespace, and the creation time and generation that decide between equals.
 
 use serde_json::{Map, Value, json};
 
@@ -51,8 +51,8 @@ pub struct Stamp<'a> {
     pub generation: i64,
 }
 
-/// Stamps an object. A creation time that the file states is kept, since an exported object has earned its age; a
-/// generation is not, since it must count the changes that are seen here.
+/// Stamps an object. A creation time that the file states is kept, since an exported object has earned its
+/// age; a generation is not, since it must count the changes that are seen here.
 pub fn stamp(value: &mut Value, stamp: &Stamp<'_>) {
     let Some(metadata) = metadata(value) else { return };
     let created = metadata.entry("creationTimestamp").or_insert(Value::Null);

@@ -1,5 +1,6 @@
-//! Every finding's code. A code is for good: scripts match on it, so that a meaning never moves to another number and a
-//! retired number is not used again. `docs/validation-codes.md` shows this table; a test compares the two.
+//! Every finding's code. A code is for good: scripts match on it, so that a meaning never moves to another
+//! number and a retired number is not used again. `docs/validation-codes.md` shows this table; a test
+//! compares the two.
 
 use std::fmt;
 

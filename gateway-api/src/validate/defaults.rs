@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use super::kinds;
 use super::schema::{Default, Field, Shape};
 
-/// Gives an object of a known kind the values that absent fields stand for, and takes away nulls, which count as absent.
-/// Objects of other kinds and values of the wrong shape are left as they are.
+/// Gives an object of a known kind the values that absent fields stand for, and takes away nulls, which count
+/// as absent. Objects of other kinds and values of the wrong shape are left as they are.
 pub fn apply_defaults(value: &mut Value) {
     if let Some(kind) = kinds::of(value) {
         fill(&kind.shape, value);

@@ -91,8 +91,8 @@ impl From<ManifestError> for Finding {
     }
 }
 
-/// By place, so that a reader can go through a file once; then by code and field.
-pub(super) fn sort(findings: &mut [Finding]) {
+/// Sorts findings by place, so that a reader can go through a file once; then by code and field.
+pub fn sort(findings: &mut [Finding]) {
     findings.sort_by(|a, b| {
         (&a.place, a.code, &a.field, &a.message).cmp(&(&b.place, b.code, &b.field, &b.message))
     });

@@ -1,7 +1,8 @@
-//! The forms that texts have: names, hostnames, header fields, durations. Each is a predicate with the words for a message.
+//! The forms that texts have: names, hostnames, header fields, durations. Each is a predicate with the words
+//! for a message.
 //!
-//! They accept exactly what the patterns of the official definitions accept, oddities included: a form that is stricter
-//! would refuse what a cluster takes.
+//! They accept exactly what the patterns of the official definitions accept, oddities included: a form that
+//! is stricter would refuse what a cluster takes.
 
 /// A form: what it is called, and whether a text has it.
 pub(super) struct Form {
@@ -104,7 +105,8 @@ fn controller_name(text: &str) -> bool {
     text.split_once('/').is_some_and(|(domain, path)| dns_name(domain) && controller_path(path))
 }
 
-/// The official pattern is anchored on one side only, so that anything may come before the last label of the domain.
+/// The official pattern is anchored on one side only, so that anything may come before the last label of the
+/// domain.
 fn protocol(text: &str) -> bool {
     let word = alphanumeric_ends(
         text,

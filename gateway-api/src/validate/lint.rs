@@ -1,7 +1,8 @@
 //! How objects fit together: what translation said of them in their statuses, as findings with places.
 //!
-//! Nothing is judged here a second time, so that findings and statuses cannot disagree. Only what has no status, because
-//! it is nobody's (a parent that does not exist, a class of others), is looked up among the documents.
+//! Nothing is judged here a second time, so that findings and statuses cannot disagree. Only what has no
+//! status, because it is nobody's (a parent that does not exist, a class of others), is looked up among the
+//! documents.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -16,8 +17,9 @@ use crate::objects::{
     ParentReference, PolicyStatus, RouteStatus, XBackendStatus,
 };
 
-/// What the statuses of these documents, as translation made them, have to say. The documents are [`admitted`], so that
-/// defaults and namespaces are filled in; `remarks` are what translation said of objects without status.
+/// What the statuses of these documents, as translation made them, have to say. The documents are
+/// [`admitted`], so that defaults and namespaces are filled in; `remarks` are what translation said of
+/// objects without status.
 ///
 /// [`admitted`]: super::admit
 pub fn lint<'s>(
@@ -310,8 +312,8 @@ fn notes(condition: &Condition) -> Option<Told> {
     Some(told(Code::NotUnderstood, "metadata", &condition.message[start..]))
 }
 
-/// One condition may stand for several problems, and has the reason of the first. A missing grant and a missing object are
-/// mended differently, so they are told apart by what is said of them.
+/// One condition may stand for several problems, and has the reason of the first. A missing grant and a
+/// missing object are mended differently, so they are told apart by what is said of them.
 fn refined(code: Code, sentence: &str) -> Code {
     let grant = sentence.contains("no ReferenceGrant");
     match code {
@@ -326,7 +328,8 @@ fn refined(code: Code, sentence: &str) -> Code {
     }
 }
 
-/// The sentences of a message, each with the field that it begins with: `spec.rules[0]: what is wrong; spec.rules[1]: …`.
+/// The sentences of a message, each with the field that it begins with: `spec.rules[0]: what is wrong;
+/// spec.rules[1]: …`.
 fn sentences(message: &str) -> Vec<(Option<String>, String)> {
     let mut all: Vec<(Option<String>, String)> = vec![];
     for part in message.split("; ") {

@@ -1,8 +1,9 @@
 //! Whether objects follow the rules that the official definitions state, before anyone translates them. Pure.
 //!
-//! [`admit`] is what a cluster's API server would do: fill in defaults, check every object, and keep the sound ones.
-//! Everything that is wrong is found at once, each [`Finding`] with a stable code, its place and a hint. The tables in
-//! `kinds/` say what is allowed; `code.rs` lists what can be found. How objects fit together is [`lint`]'s matter.
+//! [`admit`] is what a cluster's API server would do: fill in defaults, check every object, and keep the
+//! sound ones. Everything that is wrong is found at once, each [`Finding`] with a stable code, its place and
+//! a hint. The tables in `kinds/` say what is allowed; `code.rs` lists what can be found. How objects fit
+//! together is [`lint`]'s matter.
 
 mod code;
 mod defaults;
@@ -21,7 +22,7 @@ use serde_json::Value;
 
 pub use code::{Code, Severity};
 pub use defaults::apply_defaults;
-pub use finding::Finding;
+pub use finding::{Finding, sort};
 pub use lint::lint;
 
 use crate::manifest::{Document, Scope, default_namespace, scope};
@@ -36,8 +37,8 @@ pub struct Admitted {
     pub findings: Vec<Finding>,
 }
 
-/// Checks documents as an API server does when they are applied, and keeps the sound ones. Of several definitions of one
-/// object the first is kept.
+/// Checks documents as an API server does when they are applied, and keeps the sound ones. Of several
+/// definitions of one object the first is kept.
 pub fn admit(documents: Vec<Document>) -> Admitted {
     let mut admitted = Admitted::default();
     let mut first = HashMap::new();

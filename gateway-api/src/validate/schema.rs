@@ -1,12 +1,14 @@
-//! The words in which the tables of `kinds/` are written: what shape a value has, what it holds if nothing is said, and
-//! which rules beyond shape it follows. Everything here is constant data; `walk.rs` and `defaults.rs` read it.
+//! The words in which the tables of `kinds/` are written: what shape a value has, what it holds if nothing is
+//! said, and which rules beyond shape it follows. Everything here is constant data; `walk.rs` and
+//! `defaults.rs` read it.
 
 use serde_json::Value;
 
 use super::form::Form;
 use super::walk::Checker;
 
-/// A rule that a shape cannot express. It is asked only about values whose shape, defaults included, is right.
+/// A rule that a shape cannot express. It is asked only about values whose shape, defaults included, is
+/// right.
 pub(super) type Rule = for<'v> fn(&'v Value, &mut Checker<'v>);
 
 /// What a value may be.

@@ -1142,7 +1142,8 @@ fn pointers(value: &Value, at: &str, into: &mut Vec<String>) {
 }
 
 proptest! {
-    /// Whatever stands anywhere in an object, it is judged, its findings have places, and what is admitted decodes.
+    /// Whatever stands anywhere in an object, it is judged, its findings have places, and what is admitted
+    /// decodes.
     #[test]
     fn nothing_in_an_object_makes_it_panic(kind in 0..16usize, at in any::<prop::sample::Index>(), new in any_json()) {
         let good = [

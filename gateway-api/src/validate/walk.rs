@@ -1,4 +1,5 @@
-//! Compares a value with its shape and asks the rules. The path is kept as it is walked and written out only for a finding.
+//! Compares a value with its shape and asks the rules. The path is kept as it is walked and written out only
+//! for a finding.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -301,7 +302,8 @@ fn nearest<'c>(text: &str, candidates: impl Iterator<Item = &'c str>) -> Option<
         .map(|(_, candidate)| candidate)
 }
 
-/// How many letters must be added, removed, exchanged or swapped with their neighbour to make one of the other.
+/// How many letters must be added, removed, exchanged or swapped with their neighbour to make one of the
+/// other.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut before: Vec<usize> = Vec::new();

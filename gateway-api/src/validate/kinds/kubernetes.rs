@@ -1,4 +1,5 @@
-//! Service, EndpointSlice, Secret, ConfigMap, Namespace: what ringway reads of them. The API server checks more.
+//! Service, EndpointSlice, Secret, ConfigMap, Namespace: what ringway reads of them. The API server checks
+//! more.
 
 use serde_json::Value;
 

@@ -1,6 +1,6 @@
-//! The kinds that ringway reads: for each a table of its fields, by version, and the rules that fields alone cannot
-//! express. The tables say what the official definitions of Gateway API v1.6.1 say; kinds of Kubernetes itself are
-//! checked for what ringway needs of them.
+//! The kinds that ringway reads: for each a table of its fields, by version, and the rules that fields alone
+//! cannot express. The tables say what the official definitions of Gateway API v1.6.1 say; kinds of
+//! Kubernetes itself are checked for what ringway needs of them.
 
 mod filter;
 mod gateway;

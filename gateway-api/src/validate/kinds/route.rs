@@ -215,8 +215,8 @@ fn redirect_without_backends<'v>(rule: &'v Value, check: &mut Checker<'v>) {
     }
 }
 
-/// Replacing a prefix needs to know which prefix. The official rule looks for exactly one such filter of the rule, and for
-/// exactly one backend that has one; when several have, it does not apply, and nor does this.
+/// Replacing a prefix needs to know which prefix. The official rule looks for exactly one such filter of the
+/// rule, and for exactly one backend that has one; when several have, it does not apply, and nor does this.
 fn prefix_is_unique<'v>(rule: &'v Value, check: &mut Checker<'v>) {
     let unique = match items_of(rule, "matches") {
         [only] => only.pointer("/path/type").is_some_and(|kind| kind == "PathPrefix"),

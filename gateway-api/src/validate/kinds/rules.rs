@@ -52,7 +52,8 @@ pub(super) fn backend_port<'v>(backend: &'v Value, check: &mut Checker<'v>) {
     }
 }
 
-/// Several references to one object must each say which part of it they mean, by the fields `parts`; and no two the same.
+/// Several references to one object must each say which part of it they mean, by the fields `parts`; and no
+/// two the same.
 pub(super) fn references_differ<'v>(
     value: &'v Value,
     check: &mut Checker<'v>,

@@ -20,8 +20,8 @@ pub(super) const LABEL_VALUE: Shape = formed(0, 63, &form::LABEL_VALUE);
 pub(super) const ANY_TEXT: Shape = text(0, UNBOUNDED);
 pub(super) const OPTIONS: Shape = map(&text(0, 4096), 16);
 
-/// An object: its fields beside those that every object has. `spec` is checked, `status` is not: what a file says of it
-/// is not read.
+/// An object: its fields beside those that every object has. `spec` is checked, `status` is not: what a file
+/// says of it is not read.
 macro_rules! kind {
     ($($field:expr),* $(,)?) => {
         $crate::validate::schema::object(&[
