@@ -1,5 +1,6 @@
 //! Whether a request fits a match, and what is wrong if not.
 
+use http::Method;
 use ringway_config::{HttpMatch, PathMatch, ValueMatch};
 
 use crate::compiled::grpc_parts;
@@ -39,7 +40,7 @@ pub(crate) fn mismatch_beyond_path(
     head: &RequestHead,
     scratch: &mut Vec<u8>,
 ) -> Option<Mismatch> {
-    if it.method.as_ref().is_some_and(|method| *method != head.method) {
+    if it.method.as_ref().is_some_and(|method| method != asked_method(head)) {
         return Some(Mismatch::Method);
     }
     let header = it.headers.iter().position(|header| {
@@ -54,6 +55,14 @@ pub(crate) fn mismatch_beyond_path(
         });
         query.map(Mismatch::Query)
     })
+}
+
+/// An extended CONNECT (RFC 8441) asks for what a GET with `Upgrade` asks for in HTTP/1.1: the same rules serve both.
+fn asked_method(head: &RequestHead) -> &Method {
+    match head.protocol {
+        Some(_) if head.method == Method::CONNECT => &Method::GET,
+        _ => &head.method,
+    }
 }
 
 /// The values of a header; `Host` is not among the fields.

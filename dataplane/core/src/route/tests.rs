@@ -387,6 +387,26 @@ fn a_path_prefix_ends_at_an_element_and_case_counts() {
 }
 
 #[test]
+fn a_method_matches_itself_and_a_websocket_over_http2_is_a_get() {
+    let view = one_route(vec![
+        rule(vec![with_method("/", Method::GET)], "get"),
+        rule(vec![with_method("/", Method::POST)], "post"),
+    ]);
+    for (line, expected) in [
+        ("GET h/", "get"),
+        ("POST h/", "post"),
+        ("PATCH h/", "404"),
+        ("get h/", "404"),
+        ("CONNECT h/", "404"),
+    ] {
+        assert_eq!(sends(&view, &request(line, &[])), expected, "{line}");
+    }
+    let mut websocket = request("CONNECT h/", &[]);
+    websocket.protocol = Some("websocket".into());
+    assert_eq!(sends(&view, &websocket), "get");
+}
+
+#[test]
 fn headers_match_without_case_in_their_names_and_joined_by_commas() {
     // Checklist M4.
     let view = one_route(vec![rule(
