@@ -1,5 +1,6 @@
 //! What a rule or backend does to a request and its response, in the order written.
 
+use std::fmt;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -143,6 +144,15 @@ impl Fraction {
     /// Whether this draw of 32 random bits falls into the share.
     pub fn hit(self, random: u32) -> bool {
         (u64::from(random) * u64::from(self.denominator)) >> 32 < u64::from(self.numerator)
+    }
+}
+
+impl fmt::Display for Fraction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self { numerator, denominator: 100 } => write!(f, "{numerator}%"),
+            Self { numerator, denominator } => write!(f, "{numerator}/{denominator}"),
+        }
     }
 }
 

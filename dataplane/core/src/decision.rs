@@ -91,6 +91,14 @@ pub struct Plan<C> {
     pub request_body_bytes_max: Option<u64>,
 }
 
+impl<C> Plan<C> {
+    /// The backend that this chance chooses; `None` if there is none to choose.
+    pub fn draw(&self, draw: u64) -> Option<usize> {
+        // The upper half; the lower is left to the balancer.
+        self.choice.as_ref().map(|choice| *choice.pick((draw >> 32) as u32))
+    }
+}
+
 /// A backend of a plan.
 #[derive(Debug)]
 pub struct PlanBackend<C> {

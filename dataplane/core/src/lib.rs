@@ -15,6 +15,7 @@ pub mod canonical;
 pub mod compiled;
 mod cors;
 pub mod decision;
+pub mod explain;
 pub mod failure;
 #[cfg(test)]
 mod fixture;
@@ -40,6 +41,7 @@ pub use arrival::{Arrival, PeerIdentity, Scheme};
 pub use balance::{Balancer, EndpointId, Outcome, Pick};
 pub use compiled::{BindKind, Compiled};
 pub use decision::{Answer, AnswerBody, Decision, Forward, Plan, PlanBackend, PlanEnd, PlanTarget};
+pub use explain::Explanation;
 pub use failure::{Evidence, Failure, Flag, Flags, UpstreamCause};
 pub use message::{Fields, RequestHead, ResponseHead, Version};
 pub use pool::{CleanEnd, Lease, Pool, PoolLimits, SharedPool};

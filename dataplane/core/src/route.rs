@@ -117,13 +117,20 @@ impl<C> View<C> {
 
     /// Decides about an HTTP request. `draw` is chance: its upper half chooses among weights.
     pub fn decide(&self, arrival: &Arrival, head: &RequestHead, draw: u64) -> Decision<C> {
-        let found = self
-            .choose_listener(arrival, head.host())
-            .and_then(|listener| self.choose_rule(listener, head).ok_or(Refusal::NoRule(listener)));
-        match found {
+        match self.find(arrival, head) {
             Ok(entry) => plan::decide(self.plan(entry), arrival, head, draw),
             Err(refusal) => Decision::Answer(refusal.answer(head)),
         }
+    }
+
+    /// The match that serves a request.
+    pub(crate) fn find<'v>(
+        &'v self,
+        arrival: &Arrival,
+        head: &RequestHead,
+    ) -> Result<&'v Entry, Refusal<'v>> {
+        let listener = self.choose_listener(arrival, head.host())?;
+        self.choose_rule(listener, head).ok_or(Refusal::NoRule(listener))
     }
 
     /// The listener of a TLS connection. Without server name only a listener for every host will do.
@@ -169,11 +176,7 @@ impl<C> View<C> {
     /// The rule of a listener that serves a request. The hostname is the first part of precedence (checklist M2 a):
     /// the rules of the most specific hostname are tried first, then, if none of them fits, those of the less
     /// specific ones of the same listener.
-    pub(crate) fn choose_rule<'v>(
-        &'v self,
-        listener: &'v ListenerTable,
-        head: &RequestHead,
-    ) -> Option<&'v Entry> {
+    fn choose_rule<'v>(&'v self, listener: &'v ListenerTable, head: &RequestHead) -> Option<&'v Entry> {
         listener.hosts.covering(head.host()).find_map(|table| {
             let fits = |entry: &Entry, path_known: bool| {
                 (entry.path_only && path_known) || self.mismatch(entry, head, path_known).is_none()
@@ -190,7 +193,8 @@ impl<C> View<C> {
         path.or_else(|| matching::mismatch_beyond_path(it, head, &mut scratch))
     }
 
-    fn matches(&self, entry: &Entry) -> &[HttpMatch] {
+    /// The matches of an entry's rule.
+    pub(crate) fn matches(&self, entry: &Entry) -> &[HttpMatch] {
         let shared = &self.compiled.attached(entry.slot).rules()[entry.rule as usize].matches;
         match entry.patterned {
             true => self.rule_on_core(entry).matches.get_or_init(|| shared.clone().into()),
@@ -198,7 +202,8 @@ impl<C> View<C> {
         }
     }
 
-    fn plan(&self, entry: &Entry) -> &Rc<Plan<C>> {
+    /// The plan of an entry's rule.
+    pub(crate) fn plan(&self, entry: &Entry) -> &Rc<Plan<C>> {
         self.rule_on_core(entry).plan.get_or_init(|| {
             let attached = self.compiled.attached(entry.slot);
             Rc::new(plan::build(attached, entry.rule as usize, &*self.source))

@@ -65,6 +65,17 @@ impl<T> HostMap<T> {
     pub(crate) fn covering_first(&self, host: &str) -> Option<&T> {
         self.covering(host).next()
     }
+
+    /// Every pattern with its value, most specific first.
+    pub(crate) fn all(&self) -> Vec<(HostPattern, &T)> {
+        let exact = self.exact.iter().map(|(host, value)| (HostPattern::Exact(Arc::clone(host)), value));
+        let wildcard =
+            self.wildcard.iter().map(|(host, value)| (HostPattern::Wildcard(Arc::clone(host)), value));
+        let any = self.any.iter().map(|value| (HostPattern::Any, value));
+        let mut all: Vec<_> = exact.chain(wildcard).chain(any).collect();
+        all.sort_by(|(a, _), (b, _)| b.cmp(a));
+        all
+    }
 }
 
 #[cfg(test)]
@@ -97,5 +108,8 @@ mod tests {
         }
         map.remove(&patterns[0]);
         assert_eq!(map.covering("org").count(), 0);
+        let mut rest = patterns[1..].to_vec();
+        rest.sort_by(|a, b| b.cmp(a));
+        assert!(map.all().into_iter().map(|(pattern, _)| pattern).eq(rest));
     }
 }

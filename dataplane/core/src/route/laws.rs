@@ -17,6 +17,7 @@ use ringway_config::{
 use super::matching::{mismatch_beyond_path, path_mismatch};
 use super::*;
 use crate::compiled::Rank;
+use crate::explain::{Verdict, WhyNot};
 use crate::fixture::*;
 
 const LISTENERS: usize = 4;
@@ -44,7 +45,7 @@ const PATHS: [&str; 17] = [
 ];
 
 /// What a router found: the rule with its cluster, or the answer.
-type Verdict = (String, usize, String);
+type Outcome = (String, usize, String);
 
 fn value(text: &str) -> ValueMatch {
     match text.strip_prefix('~') {
@@ -192,7 +193,7 @@ fn arrivals() -> Vec<Arrival> {
     [plain(80), plain(443)].into_iter().chain(shown).collect()
 }
 
-fn verdict(decision: &Decision<String>) -> Verdict {
+fn verdict(decision: &Decision<String>) -> Outcome {
     match decision {
         Decision::Forward(forward) => {
             (forward.plan.route.to_string(), forward.plan.rule, forward.cluster().unwrap().1.to_string())
@@ -281,6 +282,38 @@ proptest! {
                 }
             };
             prop_assert_eq!(found, scan(&config, &head), "{:?}", head);
+        }
+    }
+
+    #[test]
+    fn an_explanation_ends_where_the_decision_does(
+        listeners in (0..LISTENERS).prop_flat_map(|count| (0..count).map(a_listener).collect::<Vec<_>>()),
+        routes in (1..ROUTES).prop_flat_map(|count| (0..count).map(a_route).collect::<Vec<_>>()),
+        heads in vec(a_request(), 12),
+        draw in any::<u64>(),
+    ) {
+        let view = view(listeners, routes);
+        for (head, arrival) in heads.iter().flat_map(|head| arrivals().into_iter().map(move |it| (head, it))) {
+            let explanation = view.explain(&arrival, head, draw);
+            let decision = view.decide(&arrival, head, draw);
+            prop_assert_eq!(&explanation.verdict, &Verdict::of(&decision, head));
+
+            // What serves is the first that fits, as the reasons themselves say.
+            let fits = |why_not: &Option<WhyNot>| !matches!(why_not, Some(WhyNot::Mismatch { .. }));
+            let first = explanation.matches.iter().find(|candidate| fits(&candidate.why_not));
+            let serves = explanation.matches.iter().find(|candidate| candidate.why_not.is_none());
+            prop_assert_eq!(first, serves);
+            let drawn: Vec<_> = explanation.backends.iter().filter(|backend| backend.drawn).collect();
+            match &decision {
+                Decision::Forward(forward) => {
+                    let serves = serves.map(|candidate| (&candidate.route, candidate.rule));
+                    prop_assert_eq!(serves, Some((&forward.plan.route, forward.plan.rule)));
+                    prop_assert_eq!(drawn[0].cluster.as_ref(), forward.cluster().map(|(key, _)| key));
+                }
+                Decision::Answer(answer) => {
+                    prop_assert_eq!(serves.map(|candidate| &candidate.route), answer.route.as_ref());
+                }
+            }
         }
     }
 

@@ -18,7 +18,7 @@ use crate::step::{self, RequestStep, ResponseStep};
 /// What a plan does with one request: a preflight is answered before all else, then a filter may end the request,
 /// then the drawn backend has it.
 pub(super) fn decide<C>(plan: &Rc<Plan<C>>, arrival: &Arrival, head: &RequestHead, draw: u64) -> Decision<C> {
-    let drawn = plan.choice.as_ref().map(|choice| *choice.pick((draw >> 32) as u32));
+    let drawn = plan.draw(draw);
     if cors::is_preflight(head)
         && let Some(cors) = step::response_steps(plan, drawn).find_map(ResponseStep::as_cors)
     {
