@@ -3,3 +3,4 @@
 pub mod content;
 pub mod http;
 pub mod rest;
+pub mod tcp;

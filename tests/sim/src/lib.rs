@@ -11,8 +11,10 @@ pub mod env;
 pub mod faults;
 pub mod network;
 pub mod peer;
+pub mod proxy;
 pub mod random;
 pub mod scenario;
+pub mod scenarios;
 pub mod trace;
 pub mod world;
 

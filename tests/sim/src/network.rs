@@ -552,6 +552,12 @@ impl SimSocket {
         self.link.state.borrow().harmed
     }
 
+    /// The same for when the socket is in other hands.
+    pub fn harm_watch(&self) -> impl Fn() -> bool + Clone + 'static {
+        let link = Rc::clone(&self.link);
+        move || link.state.borrow().harmed
+    }
+
     /// The number of the connection in the trace.
     pub fn link(&self) -> u64 {
         self.link.id

@@ -4,11 +4,14 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringway_proxy::env::Env;
+use ringway_proxy::env::{Acceptor, Env};
 use ringway_sim::checker::content::Content;
 use ringway_sim::checker::http::{Ask, Http, Outcome, Rules};
+use ringway_sim::checker::tcp::Tcp;
 use ringway_sim::faults::Severity;
-use ringway_sim::peer::http1::{Backend, Habits, Manners, client};
+use ringway_sim::peer::http1::{self, Backend, Habits, Manners, client};
+use ringway_sim::peer::tls::{Identity, Tls};
+use ringway_sim::peer::{http2, tcp};
 use ringway_sim::world::run;
 use ringway_sim::{Bounds, Faults, World};
 
@@ -43,6 +46,77 @@ fn clients_and_backend_understand_each_other_under_faults() {
     for seed in 0..40 {
         let run = run(seed, 1, Bounds::default(), false, clients_and_one_backend);
         assert_eq!(run.violation, None, "seed {seed}:\n{}", run.trace.last_lines(80));
+    }
+}
+
+/// HTTP/2 and TLS, and bytes, in one world.
+async fn other_protocols(world: World) {
+    let faults = world.draw(|random| Faults::draw(random, Severity::Downstream));
+    world.set_faults(faults);
+    let checker = Http::new(&world, RULES);
+    let bytes = Tcp::new(&world);
+    let h2 = http2::backend(
+        &world.peer(100),
+        0,
+        80,
+        Manners { close: 0, ..Manners::default() },
+        Rc::clone(&checker),
+    );
+    let tcp = tcp::backend(&world.peer(101), 90, 50_000, Duration::from_millis(5), Rc::clone(&bytes));
+    let identity = Rc::new(Identity::new("test.example"));
+    let tls = world.peer(102).listen(443);
+    {
+        let (env, checker, config) = (world.peer(102), Rc::clone(&checker), identity.server(&["http/1.1"]));
+        env.clone().spawn(async move {
+            loop {
+                let _ = tls.readable().await;
+                let Ok((socket, _)) = tls.try_accept() else { continue };
+                let wire = Tls::server(socket, config.clone());
+                env.spawn(http1::serve(
+                    env.world().clone(),
+                    wire,
+                    0,
+                    Manners::default(),
+                    Rc::clone(&checker),
+                ));
+            }
+        });
+    }
+    let done = Rc::new(Cell::new(0));
+    for index in 0..6 {
+        let (env, checker, bytes, done) =
+            (world.peer(index), Rc::clone(&checker), Rc::clone(&bytes), Rc::clone(&done));
+        let config = identity.client(&["http/1.1"]);
+        world.spawn(env.place(), async move {
+            let to = [h2, tcp, "10.1.0.102:443".parse().unwrap()][usize::from(index) % 3];
+            let habits = Habits { pipeline_max: 5, ..Habits::default() };
+            match (env.connect(to).await, index % 3) {
+                (Ok(socket), 0) => http2::client(env, socket, habits, checker).await,
+                (Ok(socket), 1) => {
+                    tcp::client(env.world().clone(), socket, 50_000, habits.pause_max, bytes).await
+                }
+                (Ok(socket), _) => {
+                    client(env, Tls::client(socket, config, "test.example"), habits, checker).await
+                }
+                (Err(_), _) => {}
+            }
+            done.set(done.get() + 1);
+        });
+    }
+    world.until(Duration::from_secs(5000), || done.get() == 6).await;
+    assert_eq!(done.get(), 6);
+    world.sleep(Duration::from_secs(100)).await;
+    checker.finish();
+    bytes.finish();
+}
+
+#[test]
+fn the_other_protocols_are_understood_too_and_their_traces_repeat() {
+    for seed in 0..20 {
+        let once = run(seed, 1, Bounds::default(), false, other_protocols);
+        assert_eq!(once.violation, None, "seed {seed}:\n{}", once.trace.last_lines(80));
+        let again = run(seed, 1, Bounds::default(), false, other_protocols);
+        assert_eq!(once.trace.fingerprint(), again.trace.fingerprint(), "seed {seed}");
     }
 }
 

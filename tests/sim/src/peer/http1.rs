@@ -26,7 +26,7 @@ pub struct Habits {
     pub host: &'static str,
     /// Requests on a connection, at most.
     pub requests_max: usize,
-    /// Requests sent before the first answer is awaited, at most.
+    /// Requests sent before the first answer is awaited, at most; of HTTP/2: streams at a time.
     pub pipeline_max: usize,
     /// What it asks.
     pub methods: &'static [&'static str],
@@ -57,9 +57,13 @@ pub struct Manners {
     pub early: u32,
     /// An informational answer comes first.
     pub interim: u32,
-    /// The connection breaks before an answer.
+    /// The stream is refused unseen (HTTP/2 alone).
+    pub refuse: u32,
+    /// How many streams it takes at once: one of these (HTTP/2 alone). Those above are refused unseen.
+    pub streams_max: &'static [u32],
+    /// The connection (of HTTP/2: the stream) breaks before an answer.
     pub break_before: u32,
-    /// The connection breaks within an answer.
+    /// The same within an answer.
     pub break_within: u32,
     /// Statuses it answers with.
     pub statuses: &'static [u16],
@@ -90,6 +94,8 @@ impl Default for Manners {
             idle_max: Duration::from_secs(3600),
             early: 50_000,
             interim: 50_000,
+            refuse: 0,
+            streams_max: &[100],
             break_before: 0,
             break_within: 0,
             statuses: &[200, 200, 200, 201, 204, 304, 404, 500],
@@ -142,7 +148,7 @@ pub async fn client(env: SimEnv, wire: impl Wire, habits: Habits, checker: Rc<Ht
     }
 }
 
-fn draw_ask(world: &World, habits: &Habits, checker: &Http) -> Ask {
+pub(crate) fn draw_ask(world: &World, habits: &Habits, checker: &Http) -> Ask {
     let method = world.draw(|random| random.pick(habits.methods));
     let body = match method {
         "POST" | "PUT" => Some(draw_length(world, habits.body_max)),
@@ -152,7 +158,7 @@ fn draw_ask(world: &World, habits: &Habits, checker: &Http) -> Ask {
 }
 
 /// Mostly short, sometimes nothing, sometimes as long as can be.
-fn draw_length(world: &World, most: usize) -> usize {
+pub(crate) fn draw_length(world: &World, most: usize) -> usize {
     world.draw(|random| {
         let most = random.pick(&[0, 1, most / 100, most / 10, most]);
         random.size(0, most)
@@ -369,6 +375,8 @@ pub async fn serve(world: World, wire: impl Wire, index: u16, manners: Manners, 
             return;
         }
         if !stays {
+            // With TLS an end without goodbye is no end. Whether the other side still listens does not matter.
+            let _ = wire.finish().await;
             return;
         }
         if chance(manners.silent_close) {
@@ -435,7 +443,7 @@ async fn answer(
         if framing == Framing::UntilEnd || world.draw(|random| random.chance(500_000)) {
             wire.socket().reset_on_close();
         }
-        return Ok(false);
+        return Err(io::ErrorKind::ConnectionReset.into());
     }
     write_pieces(world, wire, &message, manners.think_max).await?;
     Ok(!closes)
@@ -493,7 +501,7 @@ async fn write_pieces(
 }
 
 /// Waits for a drawn time, or not at all.
-async fn pause(world: &World, most: Duration) {
+pub(crate) async fn pause(world: &World, most: Duration) {
     if world.draw(|random| random.chance(500_000)) {
         world.sleep(world.draw_duration(most)).await;
     }
