@@ -203,6 +203,7 @@ codes! {
     BackendKindUnknown = 2212 Error, "a reference to a kind that cannot be there", "refer to a Service or XBackend";
     BackendProtocol = 2213 Error, "a backend whose protocol the route cannot speak", "correct the Service's `appProtocol`";
     RouteProblem = 2214 Error, "a route that does not serve", "see the message";
+    ExternalNameRefused = 2215 Error, "a Service of type ExternalName as a backend", "use an XBackend, or allow it with `--allow-external-name`";
 
     // 23xx: policies and backends, by their status.
     TargetMissing = 2301 Error, "a policy for a target that does not exist", "add the Service, or correct the reference's name and section";

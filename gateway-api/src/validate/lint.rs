@@ -90,7 +90,7 @@ impl Lint<'_> {
         for Told { code, at, message } in told {
             for (field, sentence) in sentences(message) {
                 let field = field.map_or_else(|| at.clone(), |field| within(at, &field));
-                let code = refined(*code, &sentence);
+                let code = refined(*code, &field, &sentence);
                 if self.told.insert((key.clone(), code, field.clone(), sentence.clone())) {
                     self.findings.push(Finding::new(code, document, field, sentence, None));
                 }
@@ -312,18 +312,27 @@ fn notes(condition: &Condition) -> Option<Told> {
     Some(told(Code::NotUnderstood, "metadata", &condition.message[start..]))
 }
 
-/// One condition may stand for several problems, and has the reason of the first. A missing grant and a
-/// missing object are mended differently, so they are told apart by what is said of them.
-fn refined(code: Code, sentence: &str) -> Code {
-    let grant = sentence.contains("no ReferenceGrant");
+/// One condition may stand for several problems, and has the reason of the first. They are mended differently, so each is
+/// told apart by its field and by what is said of it.
+fn refined(code: Code, field: &str, sentence: &str) -> Code {
+    use Code::*;
+    let says = |part: &str| sentence.contains(part);
     match code {
-        Code::BackendMissing | Code::BackendKindUnknown | Code::BackendProtocol if grant => {
-            Code::GrantMissing
-        }
-        Code::GrantMissing if sentence.ends_with("not found") => Code::BackendMissing,
-        Code::CertificateUnusable | Code::AuthorityUnusable | Code::RouteKindImpossible if grant => {
-            Code::ListenerGrantMissing
-        }
+        BackendMissing | GrantMissing | BackendKindUnknown | BackendProtocol => match () {
+            () if says("no ReferenceGrant") => GrantMissing,
+            () if says("of type ExternalName") => ExternalNameRefused,
+            () if says("is no kind of") => BackendKindUnknown,
+            () if says("not found") || says(" has no ") => BackendMissing,
+            () if says("rotocol") => BackendProtocol,
+            () => code,
+        },
+        CertificateUnusable | ListenerGrantMissing | AuthorityUnusable | RouteKindImpossible => match () {
+            () if says("no ReferenceGrant") => ListenerGrantMissing,
+            () if field.contains("allowedRoutes") => RouteKindImpossible,
+            () if field.contains("caCertificateRefs") => AuthorityUnusable,
+            () if field.contains("certificateRefs") => CertificateUnusable,
+            () => code,
+        },
         other => other,
     }
 }
@@ -409,6 +418,8 @@ mod tests {
     use super::super::admit;
     use super::*;
     use crate::manifest::parse;
+    use crate::translate::{Options, Status, Translator};
+    use crate::world::Changes;
 
     const WORLD: &str = "\
 apiVersion: gateway.networking.k8s.io/v1
@@ -648,5 +659,133 @@ spec:
         let told =
             shown(WORLD, [(Kind::Gateway, "edge", json!({"conditions": [], "listeners": [listener]}))]);
         assert_eq!(told[0], "7:5 RW2110 spec.listeners[0]: no route is attached");
+    }
+
+    /// From text to findings, through the translation itself: what its sentences say is found at their fields.
+    fn translated(text: &str) -> Vec<String> {
+        let (documents, errors) = parse("in.yaml".into(), text);
+        assert_eq!(errors, []);
+        let admitted = admit(documents);
+        assert_eq!(admitted.findings, []);
+        let objects = admitted.documents.iter().map(|document| document.object().expect("it was admitted"));
+        let mut translator = Translator::new(Options::standalone(vec![[127, 0, 0, 1].into()]));
+        translator.apply(Changes::all(objects.flatten()));
+        let translation = translator.translation();
+        let json = |status: &Status| serde_json::to_value(status).expect("a status is JSON");
+        let statuses = translation.statuses.iter().map(|(key, status)| (key.clone(), json(status))).collect();
+        let remarks = translation.notices.iter().map(|notice| (&notice.object, &*notice.message));
+        let findings = lint(&admitted.documents, &statuses, remarks);
+        let shown = |finding: &Finding| format!("{} {} {}", finding.place.line, finding.code, finding.field);
+        findings.iter().map(shown).collect()
+    }
+
+    const SOUND: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  gatewayClassName: ringway
+  listeners:
+  - {name: http, port: 80, protocol: HTTP}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web}
+spec:
+  parentRefs: [{name: edge}]
+  hostnames: [example.com]
+  rules:
+  - backendRefs:
+    - {name: web, port: 80}
+";
+
+    #[test]
+    fn a_sound_world_has_no_findings() {
+        assert_eq!(translated(SOUND), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_translation_refuses_is_found_where_it_stands() {
+        let listener = "  - {name: http, port: 80, protocol: HTTP}\n";
+        let backend = "    - {name: web, port: 80}\n";
+        let parent = "[{name: edge}]";
+        for (old, new, expected) in [
+            (backend, "    - {name: wep, port: 80}\n", &["22 RW2210 spec.rules[0].backendRefs[0]"][..]),
+            (backend, "    - {name: web, port: 81}\n", &["22 RW2210 spec.rules[0].backendRefs[0]"]),
+            (
+                backend,
+                "    - {name: a, port: 80}\n    - {name: web, namespace: shop, port: 80}\n    - {kind: Pod, name: a}\n",
+                &[
+                    "22 RW2210 spec.rules[0].backendRefs[0]",
+                    "23 RW2211 spec.rules[0].backendRefs[1]",
+                    "24 RW2212 spec.rules[0].backendRefs[2]",
+                ],
+            ),
+            (
+                "spec: {ports: [{port: 80}]}",
+                "spec: {type: ExternalName, externalName: example.com, ports: [{port: 80}]}",
+                &["22 RW2215 spec.rules[0].backendRefs[0]"],
+            ),
+            (
+                "spec: {ports: [{port: 80}]}",
+                "spec: {ports: [{port: 80, appProtocol: https}]}",
+                &["22 RW2213 spec.rules[0].backendRefs[0]"],
+            ),
+            (
+                listener,
+                "  - {name: http, port: 80, protocol: HTTP}\n  - {name: https, port: 443, protocol: HTTPS, \
+                 allowedRoutes: {kinds: [{kind: TCPRoute}]}, tls: {certificateRefs: [{name: a}]}}\n",
+                &[
+                    "8 RW2107 spec.listeners[1].allowedRoutes.kinds[0]",
+                    "8 RW2104 spec.listeners[1].tls.certificateRefs[0]",
+                ],
+            ),
+            (parent, "[{name: egde}]", &["7 RW2110 spec.listeners[0]", "18 RW2201 spec.parentRefs[0]"]),
+            (
+                parent,
+                "[{name: edge, sectionName: https}]",
+                &["7 RW2110 spec.listeners[0]", "18 RW2204 spec.parentRefs[0]"],
+            ),
+            (
+                listener,
+                "  - {name: http, port: 80, protocol: HTTP, hostname: example.org}\n",
+                &["7 RW2110 spec.listeners[0]", "19 RW2206 spec.hostnames"],
+            ),
+            (
+                listener,
+                "  - {name: http, port: 80, protocol: HTTP, allowedRoutes: {kinds: [{kind: GRPCRoute}]}}\n",
+                &["7 RW2110 spec.listeners[0]", "18 RW2205 spec.parentRefs[0]"],
+            ),
+            (
+                listener,
+                "  - {name: http, port: 80, protocol: HTTP}\n  - {name: tcp, port: 80, protocol: TCP}\n",
+                &["7 RW2101 spec.listeners[0]", "8 RW2101 spec.listeners[1]"],
+            ),
+            (
+                listener,
+                "  - {name: http, port: 80, protocol: HTTP}\n  - {name: https, port: 443, protocol: HTTPS, \
+                 tls: {certificateRefs: [{name: a}]}}\n",
+                &["8 RW2104 spec.listeners[1].tls.certificateRefs[0]"],
+            ),
+            (
+                listener,
+                "  - {name: http, port: 80, protocol: HTTP}\n  - {name: https, port: 443, protocol: HTTPS, \
+                 tls: {certificateRefs: [{name: a, namespace: b}]}}\n",
+                &["8 RW2105 spec.listeners[1].tls.certificateRefs[0]"],
+            ),
+            (
+                "gatewayClassName: ringway",
+                "gatewayClassName: other",
+                &["5 RW2001 spec.gatewayClassName", "18 RW2202 spec.parentRefs[0]"],
+            ),
+        ] {
+            assert!(SOUND.contains(old), "{old}");
+            assert_eq!(translated(&SOUND.replacen(old, new, 1)), expected, "{new}");
+        }
     }
 }
