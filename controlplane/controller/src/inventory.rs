@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use ringway_gateway_api::manifest::{self, Document, ManifestError, Place, SourceName, Stamp};
 use ringway_gateway_api::objects::{DecodeError, Kind, Object, ObjectKey};
+use ringway_gateway_api::validate::{Admitted, Code, Finding, Severity, admit};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -77,6 +78,9 @@ pub struct Problem {
     /// The column, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<u32>,
+    /// The code of `docs/validation-codes.md`, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     /// What it means for the configuration.
     pub effect: Effect,
     /// What is wrong: the object, the field, what to do.
@@ -86,12 +90,14 @@ pub struct Problem {
 /// What a problem means for the configuration in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Effect {
-    /// The whole file: what it last said stays in force.
+    /// The whole file does not count: what it last said stays in force.
     FileKept,
-    /// One object: the other definition of it is in force.
+    /// One object does not count: another definition of it is in force.
     ObjectIgnored,
-    /// One object of a kind that is not read. No harm done.
-    KindSkipped,
+    /// It counts, but probably does not do what is meant.
+    Warned,
+    /// None; an object of a kind that is not read, for example.
+    Noted,
 }
 
 impl fmt::Display for Problem {
@@ -100,7 +106,11 @@ impl fmt::Display for Problem {
         if let (Some(line), Some(column)) = (self.line, self.column) {
             write!(f, ":{line}:{column}")?;
         }
-        write!(f, ": {}", self.message)
+        write!(f, ": {}", self.message)?;
+        match &self.code {
+            Some(code) => write!(f, " [{code}]"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -161,6 +171,7 @@ impl Inventory {
                     file: source,
                     line: None,
                     column: None,
+                    code: None,
                     effect: Effect::FileKept,
                     message,
                 }];
@@ -207,44 +218,43 @@ impl Inventory {
         }
     }
 
-    /// Reads a file's objects without changing anything yet.
+    /// Reads a file's objects, as an API server would admit them, without changing anything yet.
     fn stage(&self, source: &SourceName, text: &str) -> Staged {
         let (documents, errors) = manifest::parse(Arc::clone(source), text);
+        let Admitted { documents, findings } = admit(documents);
+        let found = errors.into_iter().map(Finding::from).chain(findings);
         let mut staged =
-            Staged { problems: errors.iter().map(Problem::broken).collect(), ..Staged::default() };
+            Staged { problems: found.map(|finding| Problem::found(&finding)).collect(), ..Staged::default() };
         for document in documents {
-            match self.object(&document) {
+            let place = document.place("");
+            match self.object(document) {
                 Ok(Some(Stamped { key, object, fingerprint, generation })) => {
-                    let place = document.place("");
-                    if let Some(first) = staged.entries.get(&key) {
-                        staged.problems.push(Problem::duplicate(&place, &key, &first.place));
-                        continue;
-                    }
                     staged.generations.push((key.clone(), fingerprint, generation));
                     staged.entries.insert(key, Entry { object, place });
                 }
-                Ok(None) => staged.problems.push(Problem::skipped(&document)),
-                Err(error) => staged.problems.push(Problem::broken(&error)),
+                Ok(None) => {}
+                Err(error) => staged.problems.push(Problem::found(&Finding::from(error))),
             }
         }
         staged
     }
 
-    fn object(&self, document: &Document) -> Result<Option<Stamped>, ManifestError> {
-        let mut value = document.value.clone();
-        manifest::default_namespace(&mut value);
+    fn object(&self, mut document: Document) -> Result<Option<Stamped>, ManifestError> {
+        let name = document.name();
+        let mut value = std::mem::take(&mut document.value);
         let fingerprint = fingerprint(&value);
         let generation = key_of(&value).and_then(|key| self.definers.get(&key)).map_or(1, |known| {
             if known.fingerprint == fingerprint { known.generation } else { known.generation + 1 }
         });
         manifest::stamp(&mut value, &Stamp { created: CREATED, generation });
-        let object = Object::decode(value).map_err(|error| match error {
-            DecodeError::Field { path, message } => document.fault(path, message),
-            DecodeError::Untyped => {
-                let missing = if document.places.holds("apiVersion") { "kind" } else { "apiVersion" };
-                document.fault(missing.to_owned(), "missing".to_owned())
-            }
-            DecodeError::Unnamed => document.fault("metadata.name".to_owned(), "missing".to_owned()),
+        let object = Object::decode(value).map_err(|error| {
+            let (field, message) = match error {
+                DecodeError::Field { path, message } => (path, message),
+                DecodeError::Untyped => ("kind".to_owned(), "missing".to_owned()),
+                DecodeError::Unnamed => ("metadata.name".to_owned(), "missing".to_owned()),
+            };
+            let place = document.place(&field);
+            ManifestError { place, problem: manifest::Problem::Field { object: name.into(), field, message } }
         })?;
         Ok(object.map(|object| Stamped { key: object.key(), object, fingerprint, generation }))
     }
@@ -282,32 +292,38 @@ struct Stamped {
 }
 
 impl Problem {
-    fn broken(error: &ManifestError) -> Self {
-        Self::at(&error.place, Effect::FileKept, error.problem.to_string())
+    fn found(finding: &Finding) -> Self {
+        let effect = match (finding.code, finding.severity) {
+            (Code::DuplicateObject, _) => Effect::ObjectIgnored,
+            (_, Severity::Error) => Effect::FileKept,
+            (_, Severity::Warning) => Effect::Warned,
+            (_, Severity::Notice) => Effect::Noted,
+        };
+        let mut message = String::new();
+        let parts = [finding.object.to_string(), finding.field.clone()];
+        let known = |part: &String| !part.is_empty() && !part.starts_with("?/?");
+        for part in parts.iter().filter(|part| known(part)) {
+            message.push_str(part);
+            message.push_str(": ");
+        }
+        message.push_str(&finding.message);
+        message.push_str("; ");
+        message.push_str(&finding.hint);
+        Self::at(&finding.place, effect, Some(finding.code), message)
     }
 
     fn duplicate(place: &Place, key: &ObjectKey, first: &Place) -> Self {
         let message =
-            format!("{key} is defined at {first} already, and that definition is in force; remove one");
-        Self::at(place, Effect::ObjectIgnored, message)
+            format!("{key} is defined before, at {first}, and that definition is in force; remove one");
+        Self::at(place, Effect::ObjectIgnored, Some(Code::DuplicateObject), message)
     }
 
-    fn skipped(document: &Document) -> Self {
-        let text = |field: &str| document.value.get(field).and_then(Value::as_str).unwrap_or_default();
-        let message = format!(
-            "{} skipped: ringway does not read {} of {}",
-            document.name(),
-            text("kind"),
-            text("apiVersion")
-        );
-        Self::at(&document.place(""), Effect::KindSkipped, message)
-    }
-
-    fn at(place: &Place, effect: Effect, message: String) -> Self {
+    fn at(place: &Place, effect: Effect, code: Option<Code>, message: String) -> Self {
         Self {
             file: Arc::clone(&place.source),
             line: Some(place.line),
             column: Some(place.column),
+            code: code.map(|code| code.to_string()),
             effect,
             message,
         }
@@ -381,9 +397,12 @@ mod tests {
         inventory.take(vec![text("x.yaml", &service("a", 1)), text("y.yaml", &service("b", 1))]);
         for (broken, expected) in [
             (service("a", 1).replace("port: 1", "port: [1"), "x.yaml:"),
-            (service("c", 1).replace("port: 1", "port: many"), "x.yaml:8:5: Service/c: spec.ports[0].port"),
-            (service("c", 1).replace("  name: c\n", ""), "x.yaml:4:1: Service/?: metadata.name: missing"),
-            (service("c", 1).replace("kind: Service\n", ""), "x.yaml:2:1: ?/c: kind: missing"),
+            (
+                service("c", 1).replace("port: 1", "port: many"),
+                "x.yaml:8:5: Service/default/c: spec.ports[0].port: is a string",
+            ),
+            (service("c", 1).replace("  name: c\n", ""), "x.yaml:4:1: Service/?: metadata.name: is missing"),
+            (service("c", 1).replace("kind: Service\n", ""), "x.yaml:2:1: ?/c: kind: `kind` is missing"),
         ] {
             let changed = inventory.take(vec![text("x.yaml", &broken), text("y.yaml", &service("b", 2))]);
             assert!(
@@ -417,7 +436,7 @@ mod tests {
         assert_eq!(
             shown,
             [
-                "b.yaml:2:1: Service/default/s is defined at a.yaml:2:1 already, and that definition is in force; remove one"
+                "b.yaml:2:1: Service/default/s is defined before, at a.yaml:2:1, and that definition is in force; remove one [RW1108]"
             ]
         );
         let port = |inventory: &Inventory| {
@@ -440,9 +459,9 @@ mod tests {
         assert!(inventory.take(vec![text("x.yaml", deployment)]).is_empty());
         assert_eq!(
             inventory.problems()[0].to_string(),
-            "x.yaml:1:1: Deployment/d skipped: ringway does not read Deployment of apps/v1"
+            "x.yaml:1:1: Deployment/d: a kind that ringway does not read; the object is skipped; nothing, if it is meant for others [RW1102]"
         );
-        assert_eq!(inventory.problems()[0].effect, Effect::KindSkipped);
+        assert_eq!(inventory.problems()[0].effect, Effect::Noted);
     }
 
     #[test]

@@ -242,8 +242,8 @@ impl<T: Translate, D: DataPlane> Standalone<T, D> {
         for problem in problems.iter().filter(|problem| !self.told.contains(*problem)) {
             match problem.effect {
                 Effect::FileKept => tracing::error!("{problem}; what the file said before stays in force"),
-                Effect::ObjectIgnored => tracing::warn!("{problem}"),
-                Effect::KindSkipped => tracing::info!("{problem}"),
+                Effect::ObjectIgnored | Effect::Warned => tracing::warn!("{problem}"),
+                Effect::Noted => tracing::info!("{problem}"),
             }
         }
         self.told = problems.iter().cloned().collect();

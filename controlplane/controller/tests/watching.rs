@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use ringway_config::{Delta, EndpointSet, EndpointSetKey, EndpointSource, Resource, ResourceKey};
 use ringway_controller::inventory::Changed;
 use ringway_controller::publish::{Applied, DataPlane, Translate};
-use ringway_controller::source::Root;
+use ringway_controller::source::{Made, Root, SourceName};
 use ringway_controller::standalone::{Board, Orders, Standalone, orders};
 use ringway_gateway_api::objects::ObjectKey;
 use serde_json::Value;
@@ -66,8 +67,11 @@ struct Pipeline {
 
 impl Pipeline {
     fn start(roots: &[&Path]) -> Self {
+        Self::start_on(roots.iter().map(|root| Root::Path(root.to_path_buf())).collect())
+    }
+
+    fn start_on(roots: Vec<Root>) -> Self {
         let (sender, told) = channel();
-        let roots = roots.iter().map(|root| Root::Path(root.to_path_buf())).collect();
         let mut standalone = Standalone::new(roots, OneToOne, Told { generation: 0, told: sender });
         let (orders, inbox) = orders().unwrap();
         let board = standalone.board();
@@ -240,7 +244,7 @@ fn a_broken_file_keeps_what_it_said_while_others_change() {
     assert_eq!(pipeline.next(), ["+Service/default/a"]);
 
     fs::write(scratch.join("a.yaml"), service("a").replace("port: 80", "port: eighty")).unwrap();
-    pipeline.wait_for_problem("a.yaml:4:17: Service/a: spec.ports[0].port");
+    pipeline.wait_for_problem("a.yaml:4:17: Service/default/a: spec.ports[0].port");
     fs::write(scratch.join("b.yaml"), service("b")).unwrap();
     assert_eq!(pipeline.next(), ["+Service/default/b"]);
 
@@ -252,6 +256,37 @@ fn a_broken_file_keeps_what_it_said_while_others_change() {
     pipeline.wait_for_problem("not UTF-8: line 1");
     fs::remove_file(scratch.join("b.yaml")).unwrap();
     assert_eq!(pipeline.next(), ["-Service/default/b"]);
+}
+
+#[derive(Debug)]
+struct OfOneFile([PathBuf; 1]);
+
+impl Made for OfOneFile {
+    fn name(&self) -> SourceName {
+        "flags".into()
+    }
+
+    fn files(&self) -> &[PathBuf] {
+        &self.0
+    }
+
+    fn text(&self) -> Result<String, String> {
+        let name = fs::read_to_string(&self.0[0]).map_err(|error| error.to_string())?;
+        Ok(service(&name))
+    }
+}
+
+#[test]
+fn a_text_made_of_files_follows_them() {
+    let scratch = Scratch::new("made");
+    fs::write(scratch.join("name"), "a").unwrap();
+    let pipeline = Pipeline::start_on(vec![Root::Made(Arc::new(OfOneFile([scratch.join("name")])))]);
+    assert_eq!(pipeline.next(), ["+Service/default/a"]);
+    fs::write(scratch.join(".name"), "b").unwrap();
+    fs::rename(scratch.join(".name"), scratch.join("name")).unwrap();
+    assert_eq!(pipeline.next(), ["+Service/default/b", "-Service/default/a"]);
+    fs::remove_file(scratch.join("name")).unwrap();
+    pipeline.wait_for_problem("flags: cannot be read");
 }
 
 #[test]

@@ -288,11 +288,11 @@ impl Draft {
         }
         touched.extend(arriving.keys().cloned());
         for hostname in touched {
-            let new = arriving.remove(&hostname).unwrap_or_default();
-            let stay = table.hosts.at(&hostname).into_iter().flat_map(|rules| rules.slots.iter().copied());
-            let mut slots: Vec<u32> = stay.filter(|slot| !leaving.contains(slot)).chain(new).collect();
-            slots.dedup();
-            let rules = RuleTable::build(slots, &self.attached);
+            let mut new = arriving.remove(&hostname).unwrap_or_default();
+            new.dedup();
+            let none = RuleTable::default();
+            let before = table.hosts.at(&hostname).map_or(&none, Arc::as_ref);
+            let rules = before.next(&leaving, &new, &self.attached);
             match rules.is_empty() {
                 true => table.hosts.remove(&hostname),
                 false => table.hosts.insert(hostname, Arc::new(rules)),

@@ -5,6 +5,7 @@
 //! and the number of files, is bounded.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -26,12 +27,26 @@ pub const FILES_MAX: usize = 10_000;
 const TIMESTAMP_GRAIN: Duration = Duration::from_millis(50);
 
 /// Something that the user named.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Root {
     /// A file or a directory; which, is looked up each time.
     Path(PathBuf),
-    /// Standard input, or objects made in memory: read once, then fixed.
+    /// Standard input: read once, then fixed.
     Text(SourceName, String),
+    /// A text made in memory, of files that may change.
+    Made(Arc<dyn Made>),
+}
+
+/// A manifest that stands in no file, such as what flags stand for.
+pub trait Made: fmt::Debug + Send + Sync {
+    /// Its name, as messages print it.
+    fn name(&self) -> SourceName;
+
+    /// The files that it is made of.
+    fn files(&self) -> &[PathBuf];
+
+    /// The text, or why there is none now.
+    fn text(&self) -> Result<String, String>;
 }
 
 /// A file that is not as it was.
@@ -59,6 +74,7 @@ pub enum Reading {
 pub struct Directory {
     roots: Vec<Root>,
     known: BTreeMap<PathBuf, Known>,
+    made: BTreeMap<SourceName, Result<String, String>>,
     texts_read: bool,
 }
 
@@ -83,12 +99,12 @@ struct Stamp {
 impl Directory {
     /// Nothing is read yet.
     pub fn new(roots: Vec<Root>) -> Self {
-        Self { roots, known: BTreeMap::new(), texts_read: false }
+        Self { roots, known: BTreeMap::new(), made: BTreeMap::new(), texts_read: false }
     }
 
     /// Whether any root can change.
     pub fn can_change(&self) -> bool {
-        self.roots.iter().any(|root| matches!(root, Root::Path(_)))
+        self.roots.iter().any(|root| !matches!(root, Root::Text(..)))
     }
 
     /// Looks at every root and reads what changed. With a watcher, everything looked at is watched first.
@@ -100,7 +116,7 @@ impl Directory {
                 Root::Text(name, text) => {
                     Some(Found { source: Arc::clone(name), reading: Reading::Text(text.clone()) })
                 }
-                Root::Path(_) => None,
+                Root::Path(_) | Root::Made(_) => None,
             }));
         }
         if let Some(watcher) = watcher.as_deref_mut() {
@@ -108,8 +124,11 @@ impl Directory {
         }
         let mut present = BTreeSet::new();
         for root in self.roots.clone() {
-            let Root::Path(root) = root else { continue };
-            self.scan_root(&root, watcher.as_deref_mut(), &mut present, &mut found);
+            match root {
+                Root::Path(root) => self.scan_root(&root, watcher.as_deref_mut(), &mut present, &mut found),
+                Root::Made(made) => self.make(&*made, watcher.as_deref_mut(), &mut found),
+                Root::Text(..) => {}
+            }
         }
         if let Some(watcher) = watcher {
             watcher.finish();
@@ -158,6 +177,21 @@ impl Directory {
             Ok(_) => self.read(root.to_owned(), present, found),
             Err(error) => self.keep(root, &error.to_string(), present, found),
         }
+    }
+
+    /// Makes a text anew, since the files that it is made of are few and small.
+    fn make(&mut self, made: &dyn Made, watcher: Option<&mut Watcher>, found: &mut Vec<Found>) {
+        if let Some(watcher) = watcher {
+            let paths = made.files().iter().filter_map(|path| std::path::absolute(path).ok());
+            paths.for_each(|path| watch_path(watcher, &path));
+        }
+        let (name, text) = (made.name(), made.text());
+        if self.made.get(&name) == Some(&text) {
+            return;
+        }
+        self.made.insert(Arc::clone(&name), text.clone());
+        let reading = text.map_or_else(Reading::Unreadable, Reading::Text);
+        found.push(Found { source: name, reading });
     }
 
     fn read(&mut self, path: PathBuf, present: &mut BTreeSet<PathBuf>, found: &mut Vec<Found>) {

@@ -3,5 +3,5 @@
 mod directory;
 mod inotify;
 
-pub use directory::{Directory, FILE_BYTES_MAX, FILES_MAX, Found, Reading, Root, SourceName};
+pub use directory::{Directory, FILE_BYTES_MAX, FILES_MAX, Found, Made, Reading, Root, SourceName};
 pub use inotify::{WATCHES_MAX, Watcher};

@@ -4,7 +4,7 @@
 //! request is the right one. Maps by path only skip entries that cannot fit.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -158,13 +158,21 @@ pub(crate) struct RuleTable {
 type ByText = HashMap<Box<str>, Range<u32>, FixedState>;
 
 impl RuleTable {
-    /// Collects the rules of the routes in these slots.
-    pub(crate) fn build(slots: Vec<u32>, attached: &[Option<Arc<AttachedRoute>>]) -> Self {
-        let mut ranked = Vec::new();
-        for slot in &slots {
-            let Some(route) = attached[*slot as usize].as_deref().and_then(AttachedRoute::http) else {
-                continue;
-            };
+    /// The rules of this table without those of the `leaving` slots and with those of the `arriving` ones.
+    pub(crate) fn next(
+        &self,
+        leaving: &BTreeSet<u32>,
+        arriving: &[u32],
+        attached: &[Option<Arc<AttachedRoute>>],
+    ) -> Self {
+        let stay = |slot: &u32| !leaving.contains(slot);
+        let mut ranked = Vec::with_capacity(self.entries.len() + arriving.len());
+        for entry in self.entries.iter().filter(|entry| stay(&entry.slot)) {
+            let route = http_in(attached, entry.slot);
+            ranked.extend(route.map(|route| Ranked::of(route, entry.clone())));
+        }
+        for slot in arriving {
+            let Some(route) = http_in(attached, *slot) else { continue };
             for (rule_index, rule) in route.rules.iter().enumerate() {
                 for (index, it) in rule.matches.iter().enumerate() {
                     let entry = Entry {
@@ -174,14 +182,16 @@ impl RuleTable {
                         path_only: it.method.is_none() && it.headers.is_empty() && it.query.is_empty(),
                         patterned: has_patterns(it),
                     };
-                    ranked.push((Rank::of(route, rule_index, index, it), &it.path, entry));
+                    ranked.push(Ranked::of(route, entry));
                 }
             }
         }
-        ranked.sort_unstable_by(|(a, ..), (b, ..)| b.cmp(a));
+        // Those that stay are in order already, which this sort makes use of.
+        ranked.sort_by(|a, b| b.rank.cmp(&a.rank));
 
+        let slots = self.slots.iter().filter(|slot| stay(slot)).chain(arriving).copied().collect();
         let mut table = Self { slots, entries: Vec::with_capacity(ranked.len()), ..Self::default() };
-        for (_, path, entry) in ranked {
+        for Ranked { path, entry, .. } in ranked {
             table.push(path, entry);
         }
         table.prefix_lengths = table.prefixes.keys().map(|prefix| prefix.len()).collect();
@@ -257,6 +267,25 @@ impl RuleTable {
             },
         }
     }
+}
+
+/// An entry on its way into a table.
+struct Ranked<'r> {
+    rank: Rank<'r>,
+    path: &'r PathMatch,
+    entry: Entry,
+}
+
+impl<'r> Ranked<'r> {
+    fn of(route: &'r HttpRoute, entry: Entry) -> Self {
+        let (rule, matching) = (entry.rule as usize, entry.matching as usize);
+        let it = &route.rules[rule].matches[matching];
+        Self { rank: Rank::of(route, rule, matching, it), path: &it.path, entry }
+    }
+}
+
+fn http_in(attached: &[Option<Arc<AttachedRoute>>], slot: u32) -> Option<&HttpRoute> {
+    attached[slot as usize].as_deref().and_then(AttachedRoute::http)
 }
 
 fn grow(map: &mut ByText, text: &str, index: u32) {
