@@ -55,6 +55,7 @@ fn translation(objects: Vec<Object>, options: Options) -> Translation {
 fn shown(translation: &Translation) -> (String, String) {
     let mut config = serde_json::to_value(&translation.config).unwrap();
     drop_empty(&mut config);
+    config.as_object_mut().unwrap().retain(|_, part| part.as_object().is_none_or(|part| !part.is_empty()));
     let mut status: BTreeMap<String, Value> = BTreeMap::new();
     for (key, object) in &translation.statuses {
         let mut value = serde_json::to_value(object).unwrap();
@@ -79,7 +80,6 @@ fn drop_empty(value: &mut Value) {
     let empty = |value: &Value| match value {
         Value::Null => true,
         Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
         _ => false,
     };
     match value {

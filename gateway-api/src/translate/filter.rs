@@ -135,7 +135,8 @@ fn edits(spec: &HeaderModifier) -> Result<config::HeaderEdits, String> {
         let name = HeaderName::from_bytes(text.as_bytes())
             .map_err(|_| format!("{at}: {text:?} is no header name"))?;
         match RESERVED.contains(&name.as_str()) {
-            true => Err(format!("{at}: {text:?} is the proxy's own (for the host, see URLRewrite)")),
+            true if name == http::header::HOST => Err(format!("{at}: for the host use URLRewrite")),
+            true => Err(format!("{at}: {text:?} frames the message, which is the proxy's own")),
             false => Ok(name),
         }
     };

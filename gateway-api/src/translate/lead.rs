@@ -16,6 +16,8 @@ pub(crate) struct Lead<'a> {
     pub(crate) certificate: Option<&'a CertificateKey>,
     /// Every backend that is named, whether it exists or not.
     pub(crate) backends: BTreeSet<BackendName>,
+    /// Those that it may name: only they learn of it.
+    pub(crate) reached: BTreeSet<BackendName>,
     pub(crate) clusters: BTreeSet<ClusterId>,
     pub(crate) unresolved: Vec<Problem>,
 }
@@ -33,6 +35,7 @@ impl<'a> Lead<'a> {
             carries,
             certificate,
             backends: BTreeSet::new(),
+            reached: BTreeSet::new(),
             clusters: BTreeSet::new(),
             unresolved: vec![],
         }
@@ -41,8 +44,12 @@ impl<'a> Lead<'a> {
     /// The cluster behind a reference; `None` if there is none to be had, and why is then among `unresolved` or in
     /// the status of the policy.
     pub(crate) fn cluster(&mut self, reference: &BackendRef, field: &str) -> Option<ClusterKey> {
-        self.backends.extend(named(reference, self.from.1));
-        match self.resolver.resolve(reference, self.from, self.carries, field) {
+        let found = self.resolver.resolve(reference, self.from, self.carries, field);
+        let denied = found.as_ref().is_err_and(|problem| problem.reason == "RefNotPermitted");
+        let named = named(reference, self.from.1);
+        self.reached.extend(named.clone().filter(|_| !denied));
+        self.backends.extend(named);
+        match found {
             Ok(Destination::Cluster(id)) => {
                 let id = with_certificate(id, self.certificate);
                 let key = id.key();

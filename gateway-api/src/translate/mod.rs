@@ -163,7 +163,7 @@ fn claims<'a>(
 /// The backends that gateways reach through a route.
 fn reached(outcome: &Outcome) -> impl Iterator<Item = (BackendName, Name)> {
     outcome
-        .backends
+        .reached
         .iter()
         .flat_map(|backend| outcome.gateways.iter().map(|gateway| (backend.clone(), gateway.clone())))
 }

@@ -32,7 +32,9 @@ pub(crate) struct Outcome {
     pub(crate) clusters: BTreeSet<ClusterId>,
     /// Every backend that it names: what it depends on.
     pub(crate) backends: BTreeSet<BackendName>,
-    /// The gateways that reach these backends through it.
+    /// Those of them that it may name.
+    pub(crate) reached: BTreeSet<BackendName>,
+    /// The gateways that reach these through it.
     pub(crate) gateways: BTreeSet<Name>,
 }
 
@@ -81,6 +83,7 @@ pub(crate) fn translate(
     let several = done.len() > 1;
     for mut done in done {
         outcome.backends.append(&mut done.lead.backends);
+        outcome.reached.append(&mut done.lead.reached);
         if refused.is_none() {
             outcome.clusters.append(&mut done.lead.clusters);
             outcome.routes.extend(done.body.route(key, route, &done.variant, several).map(Arc::new));

@@ -183,11 +183,6 @@ impl Translator {
             self.policies = policies;
             dirty.backends = true;
         }
-        if all {
-            dirty.clusters.extend(self.clusters.keys().cloned());
-            let gone = self.routes.keys().cloned();
-            return RouteObject::keys(&self.world).chain(gone).collect();
-        }
         let mut routes = touched.routes.clone();
         let x_backends = self.world.x_backends.iter().filter(|_| touched.x_backends);
         let x_backends = x_backends.map(|(name, _)| BackendName { kind: Kind::XBackend, name });
@@ -203,6 +198,10 @@ impl Translator {
             dirty.ports.extend(ports_of(&self.ports, &backend));
         }
         dirty.backends |= !touched.backends.is_empty() || touched.x_backends;
+        if all {
+            dirty.clusters.extend(self.clusters.keys().cloned());
+            routes.extend(RouteObject::keys(&self.world).chain(self.routes.keys().cloned()));
+        }
         routes
     }
 
@@ -314,7 +313,7 @@ impl Translator {
         for backend in after.backends.difference(&before.backends) {
             self.dependents.insert((backend.clone(), key.clone()));
         }
-        if (&before.backends, &before.gateways) != (&after.backends, &after.gateways) {
+        if (&before.reached, &before.gateways) != (&after.reached, &after.gateways) {
             for pair in reached(after) {
                 dirty.backends |= enter(&mut self.reach, &pair);
             }
