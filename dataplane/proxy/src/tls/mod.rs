@@ -22,6 +22,7 @@ mod stream;
 #[cfg(test)]
 mod testing;
 mod tickets;
+mod visitor;
 
 pub use certificate::CertificateFault;
 pub use client::ClientTls;

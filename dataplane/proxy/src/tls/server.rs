@@ -1,25 +1,24 @@
 //! TLS from clients: what a listener needs for its handshakes, made once a change and shared by all cores.
 //!
-//! Which certificate is shown, whether a client must show one and who it then is. The listener itself is chosen
+//! Which certificate is shown is decided here, which client is believed in `visitor.rs`. The listener itself is chosen
 //! before, by the hello's server name (`ringway_core::View`).
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use ringway_config::{CertificateKey, ClientValidation, ClientValidationMode};
-use ringway_core::PeerIdentity;
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
+use ringway_config::{CertificateKey, ClientValidation, Der};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, UnbufferedServerConnection, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
-use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls::{RootCertStore, ServerConfig};
 
 use super::certificate::{CertificateFault, Loaded, der_of};
-use super::identity::identity;
 use super::tickets::Tickets;
-use super::{Alpn, Clock, TlsFailure, VERSIONS, provider};
+use super::visitor::{Clients, Visitor};
+use super::{Alpn, Clock, VERSIONS, provider};
 
 /// Tickets given after a full TLS 1.3 handshake: each opens one session, and browsers open two connections.
 const TICKETS_GIVEN: usize = 2;
@@ -62,9 +61,11 @@ impl fmt::Display for TlsFault {
 /// All that the handshakes of one listener need.
 #[derive(Debug)]
 pub struct ServerTls {
-    config: Arc<ServerConfig>,
+    /// For every client, where none is asked for a certificate; else what a client's own is made after.
+    shared: Arc<ServerConfig>,
     tickets: Arc<Tickets>,
-    clients: Option<Clients>,
+    clients: Option<Arc<Clients>>,
+    clock: Clock,
 }
 
 impl ServerTls {
@@ -79,7 +80,7 @@ impl ServerTls {
         let clients = match validation.map(|validation| Clients::new(validation, clock, faults)) {
             // A listener that is to verify clients and cannot must not let everybody in.
             Some(None) => return None,
-            Some(Some(clients)) => Some(clients),
+            Some(Some(clients)) => Some(Arc::new(clients)),
             None => None,
         };
         let Some(resolver) = BySni::new(certificates) else {
@@ -87,43 +88,59 @@ impl ServerTls {
             return None;
         };
         let tickets = Arc::new(Tickets::new(clock.clone()));
-        let builder = ServerConfig::builder_with_details(Arc::clone(provider()), Arc::new(clock.clone()))
-            .with_protocol_versions(VERSIONS)
-            .expect("aws-lc-rs has cipher suites and key exchanges for both versions");
-        let builder = match &clients {
-            Some(clients) => builder.with_client_cert_verifier(clients.for_handshake()),
-            None => builder.with_no_client_auth(),
-        };
-        let mut config = builder.with_cert_resolver(Arc::new(resolver));
-        config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.ticketer = Arc::clone(&tickets) as _;
-        config.send_tls13_tickets = TICKETS_GIVEN;
-        // Early data can be replayed by anybody who saw it.
-        config.max_early_data_size = 0;
-        Some(Self { config: Arc::new(config), tickets, clients })
+        let mut shared = settings(clock, WebPkiClientVerifier::no_client_auth(), Arc::new(resolver));
+        shared.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        shared.ticketer = Arc::clone(&tickets) as _;
+        Some(Self { shared: Arc::new(shared), tickets, clients, clock: clock.clone() })
     }
 
-    pub(super) fn config(&self) -> &Arc<ServerConfig> {
-        &self.config
+    /// A connection that has seen nothing yet; with its visitor, where clients are asked for certificates.
+    pub(super) fn connection(
+        &self,
+    ) -> Result<(UnbufferedServerConnection, Option<Arc<Visitor>>), rustls::Error> {
+        let Some(clients) = &self.clients else {
+            return Ok((UnbufferedServerConnection::new(Arc::clone(&self.shared))?, None));
+        };
+        let visitor = Arc::new(Visitor::new(clients, &self.tickets));
+        let verifier = Arc::clone(&visitor) as _;
+        let mut own = settings(&self.clock, verifier, Arc::clone(&self.shared.cert_resolver));
+        own.alpn_protocols.clone_from(&self.shared.alpn_protocols);
+        own.ticketer = Arc::clone(&visitor) as _;
+        Ok((UnbufferedServerConnection::new(Arc::new(own))?, Some(visitor)))
     }
 
     /// Forgets ticket keys that are over.
     pub(super) fn expire_tickets(&self) {
         self.tickets.expire();
     }
+}
 
-    /// Who the client is, after its handshake.
-    pub(super) fn identify(
-        &self,
-        chain: &[CertificateDer<'_>],
-        resumed: bool,
-    ) -> Result<Option<PeerIdentity>, TlsFailure> {
-        match &self.clients {
-            Some(clients) => clients.identify(chain, resumed),
-            None => Ok(None),
-        }
+#[cfg(test)]
+impl ServerTls {
+    /// The same, with records no longer than this.
+    pub(super) fn with_fragments_of(&self, bytes: usize) -> Self {
+        let mut shared = (*self.shared).clone();
+        shared.max_fragment_size = Some(bytes);
+        let (tickets, clients) = (Arc::clone(&self.tickets), self.clients.clone());
+        Self { shared: Arc::new(shared), tickets, clients, clock: self.clock.clone() }
     }
+}
+
+fn settings(
+    clock: &Clock,
+    verifier: Arc<dyn ClientCertVerifier>,
+    resolver: Arc<dyn ResolvesServerCert>,
+) -> ServerConfig {
+    let mut config = ServerConfig::builder_with_details(Arc::clone(provider()), Arc::new(clock.clone()))
+        .with_protocol_versions(VERSIONS)
+        .expect("aws-lc-rs has cipher suites and key exchanges for both versions")
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(resolver);
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = TICKETS_GIVEN;
+    // Early data can be replayed by anybody who saw it.
+    config.max_early_data_size = 0;
+    config
 }
 
 /// Chooses among a listener's certificates.
@@ -176,128 +193,8 @@ impl ResolvesServerCert for BySni {
     }
 }
 
-/// Clients' certificates: who must show one, and who is believed.
-#[derive(Debug)]
-struct Clients {
-    strict: Arc<dyn ClientCertVerifier>,
-    mode: ClientValidationMode,
-    clock: Clock,
-}
-
-impl Clients {
-    /// `None` when no trust anchor is usable.
-    fn new(validation: &ClientValidation, clock: &Clock, faults: &mut Vec<TlsFault>) -> Option<Self> {
-        let roots = roots(&validation.authorities, faults)?;
-        let strict = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider())).build();
-        let Ok(strict) = strict else {
-            faults.push(TlsFault::NoAuthority);
-            return None;
-        };
-        Some(Self { strict, mode: validation.mode, clock: clock.clone() })
-    }
-
-    fn for_handshake(&self) -> Arc<dyn ClientCertVerifier> {
-        match self.mode {
-            ClientValidationMode::AllowValidOnly => Arc::clone(&self.strict),
-            ClientValidationMode::AllowInsecureFallback => {
-                Arc::new(Lenient { strict: Arc::clone(&self.strict) })
-            }
-        }
-    }
-
-    /// A full handshake of `AllowValidOnly` has verified already. A resumed one shows the certificate of the first
-    /// handshake, which may be over by now; and `AllowInsecureFallback` verifies nothing during the handshake.
-    fn identify(
-        &self,
-        chain: &[CertificateDer<'_>],
-        resumed: bool,
-    ) -> Result<Option<PeerIdentity>, TlsFailure> {
-        let required = self.mode == ClientValidationMode::AllowValidOnly;
-        let Some((leaf, intermediates)) = chain.split_first() else {
-            return if required { Err(TlsFailure::NoCertificate) } else { Ok(None) };
-        };
-        if resumed || !required {
-            let verified = self.strict.verify_client_cert(leaf, intermediates, self.clock.now());
-            match verified {
-                Ok(_) => {}
-                Err(error) if required => return Err(error.into()),
-                Err(_) => return Ok(None),
-            }
-        }
-        Ok(Some(identity(leaf)))
-    }
-}
-
-/// Lets every client through the handshake; [`Clients::identify`] then believes only those that hold.
-///
-/// The proof that the client has the certificate's key is checked here all the same: without it, anybody could show
-/// somebody else's certificate and be believed.
-#[derive(Debug)]
-struct Lenient {
-    strict: Arc<dyn ClientCertVerifier>,
-}
-
-impl ClientCertVerifier for Lenient {
-    fn offer_client_auth(&self) -> bool {
-        true
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        false
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.strict.root_hint_subjects()
-    }
-
-    fn verify_client_cert(
-        &self,
-        _leaf: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        if unreadable(cert) {
-            return Ok(HandshakeSignatureValid::assertion());
-        }
-        self.strict.verify_tls12_signature(message, cert, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        if unreadable(cert) {
-            return Ok(HandshakeSignatureValid::assertion());
-        }
-        self.strict.verify_tls13_signature(message, cert, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.strict.supported_verify_schemes()
-    }
-}
-
-/// Whether a certificate cannot be read at all. It can never be believed either: verification reads it the same way.
-fn unreadable(cert: &CertificateDer<'_>) -> bool {
-    webpki::EndEntityCert::try_from(cert).is_err()
-}
-
 /// Trust anchors; unreadable ones are left out and reported. `None` when none is left.
-pub(super) fn roots(
-    authorities: &[ringway_config::Der],
-    faults: &mut Vec<TlsFault>,
-) -> Option<Arc<RootCertStore>> {
+pub(super) fn roots(authorities: &[Der], faults: &mut Vec<TlsFault>) -> Option<Arc<RootCertStore>> {
     let mut roots = RootCertStore::empty();
     for (place, authority) in authorities.iter().enumerate() {
         if roots.add(der_of(authority).into_owned()).is_err() {
@@ -313,14 +210,19 @@ pub(super) fn roots(
 
 #[cfg(test)]
 mod tests {
-    use ringway_config::{Der, ListenerProtocol, TlsTermination, UpstreamProtocol, UpstreamTls};
-    use rustls::ClientConfig;
+    use std::sync::Mutex;
+
+    use ringway_config::{
+        ClientValidationMode, Der, ListenerProtocol, TlsTermination, UpstreamProtocol, UpstreamTls,
+    };
     use rustls::client::ClientSessionMemoryCache;
-    use rustls_pki_types::ServerName;
+    use rustls::client::danger::HandshakeSignatureValid;
+    use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+    use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
     use super::super::testing::{Authority, Bench, Leaf, Outcome, connect, leaf, upstream, validation};
     use super::super::{
-        CertificateRefusal, ClientTls, Plaintext, TlsPlace, TlsProblem, TlsSession, TlsVersion,
+        CertificateRefusal, ClientTls, Plaintext, TlsFailure, TlsPlace, TlsProblem, TlsSession, TlsVersion,
     };
     use super::*;
 
@@ -648,39 +550,68 @@ mod tests {
         );
     }
 
+    #[derive(Debug)]
+    struct Renewable(Mutex<Arc<CertifiedKey>>);
+
+    impl rustls::client::ResolvesClientCert for Renewable {
+        fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+            Some(Arc::clone(&self.0.lock().unwrap()))
+        }
+
+        fn has_certs(&self) -> bool {
+            true
+        }
+    }
+
     #[test]
-    fn a_resumed_session_does_not_outlive_its_client_certificate() {
+    fn a_ticket_does_not_outlive_the_client_certificate_that_it_stands_for() {
         use ClientValidationMode::{AllowInsecureFallback, AllowValidOnly};
         let authority = Authority::new("authority");
+        let hour = std::time::Duration::from_secs(3600);
+        let end = super::super::testing::start() + hour * 24 * 365;
         for mode in [AllowValidOnly, AllowInsecureFallback] {
-            let mut bench = Bench::new();
-            let server = authority.issue("server", Leaf { years: (2025, 2030), ..leaf(&["example.org"]) });
-            bench.listener("listener", &[&server], validation(&authority, mode));
-            let client = authority.issue("client", leaf(&["client.org"]));
-            bench.certificate(&client);
-            let client_certificate = Some(client.key.clone());
-            let tls = UpstreamTls { client_certificate, ..upstream("example.org", &authority) };
-            bench.cluster("client", H1, tls);
-            bench.apply();
-            // Half an hour before the certificate ends, and half an hour after.
-            let hour = std::time::Duration::from_secs(3600);
-            let end = super::super::testing::start() + hour * 24 * 365;
-            bench.hand.set(end - hour / 2);
-            assert_eq!(
-                judged(&bench.connect("client", "listener")),
-                Client::Known(vec!["client.org".into()])
-            );
-            bench.hand.set(end + hour / 2);
-            let after = bench.connect("client", "listener");
-            match mode {
-                AllowValidOnly => {
-                    let expired = TlsFailure::Certificate(CertificateRefusal::Expired);
-                    assert_eq!(judged(&after), Client::Failed(expired));
+            for renewed in [false, true] {
+                let mut bench = Bench::new();
+                let long = |names| Leaf { years: (2025, 2030), ..leaf(names) };
+                let server = authority.issue("server", long(&["example.org"]));
+                bench.listener("listener", &[&server], validation(&authority, mode));
+                let client = authority.issue("client", leaf(&["client.org"]));
+                bench.certificate(&client);
+                let client_certificate = Some(client.key.clone());
+                let tls = UpstreamTls { client_certificate, ..upstream("example.org", &authority) };
+                bench.cluster("client", H1, tls);
+                bench.apply();
+                let visit = |bench: &Bench, tls: &ClientTls| {
+                    let outcome = connect(tls, &bench.server("listener"));
+                    let resumed = outcome.wire.server.facts().is_some_and(|facts| facts.resumed);
+                    (judged(&outcome), resumed)
+                };
+                // The client keeps its sessions when it gets a newer certificate.
+                let shown = Loaded::new(&client).unwrap().certified;
+                let shown = Arc::new(Renewable(Mutex::new(shown)));
+                let plain = bench.client("client");
+                let mut config = (**plain.config()).clone();
+                config.client_auth_cert_resolver = Arc::clone(&shown) as _;
+                let tls = ClientTls::for_test(config, plain.name().clone());
+                let known = || Client::Known(vec!["client.org".into()]);
+                // Within the hour before the certificate ends, and within the hour after.
+                bench.hand.set(end - hour / 2);
+                assert_eq!(visit(&bench, &tls), (known(), false));
+                bench.hand.set(end - hour / 3);
+                assert_eq!(visit(&bench, &tls), (known(), true));
+                bench.hand.set(end + hour / 2);
+                if renewed {
+                    let newer = Loaded::new(&authority.issue("client", long(&["client.org"]))).unwrap();
+                    *shown.0.lock().unwrap() = newer.certified;
+                    assert_eq!(visit(&bench, &tls), (known(), false), "{mode:?}");
+                    assert_eq!(visit(&bench, &tls), (known(), true), "{mode:?}");
+                    continue;
                 }
-                AllowInsecureFallback => {
-                    assert!(after.wire.server.facts().unwrap().resumed);
-                    assert_eq!(judged(&after), Client::Unknown);
-                }
+                let expired = match mode {
+                    AllowValidOnly => Client::Failed(TlsFailure::Certificate(CertificateRefusal::Expired)),
+                    AllowInsecureFallback => Client::Unknown,
+                };
+                assert_eq!(visit(&bench, &tls), (expired, false), "{mode:?}");
             }
         }
     }

@@ -21,6 +21,7 @@ use rustls::unbuffered::{
 use rustls::{CommonState, HandshakeKind, ProtocolVersion};
 
 use super::buffer::Buffer;
+use super::visitor::Visitor;
 use super::{ClientTls, ServerTls, TlsFailure};
 
 /// Ciphertext queued for sending, in bytes. Full: `write` takes nothing until `flush` made room.
@@ -74,7 +75,8 @@ enum Stage {
 
 struct Running {
     connection: Connection,
-    server: Option<Arc<ServerTls>>,
+    /// The client's certificate, while the handshake runs and where one is asked for.
+    visitor: Option<Arc<Visitor>>,
     sni: Option<Arc<str>>,
     facts: Option<TlsFacts>,
 }
@@ -214,7 +216,7 @@ impl TlsSession {
         let connection = UnbufferedClientConnection::new(Arc::clone(client.config()), client.name().clone())?;
         Ok(Self::new(Stage::Running(Box::new(Running {
             connection: Connection::Client(connection),
-            server: None,
+            visitor: None,
             sni: None,
             facts: None,
         }))))
@@ -248,7 +250,7 @@ impl TlsSession {
             Ok(count) => self.inbound.extend(count),
             Err(_) => {}
         }
-        if self.inbound.is_empty() {
+        if !matches!(received, Ok(1..)) {
             self.inbound.settle();
         }
         received
@@ -312,14 +314,14 @@ impl TlsSession {
     }
 
     /// Goes on as this listener. Only after [`Handshake::Hello`]; otherwise nothing happens.
-    pub fn choose(&mut self, server: &Arc<ServerTls>) -> Result<(), TlsFailure> {
+    pub fn choose(&mut self, server: &ServerTls) -> Result<(), TlsFailure> {
         let Stage::Choosing(hello) = &mut self.stage else { return Ok(()) };
         let sni = hello.sni.take();
-        match UnbufferedServerConnection::new(Arc::clone(server.config())) {
-            Ok(connection) => {
+        match server.connection() {
+            Ok((connection, visitor)) => {
                 self.stage = Stage::Running(Box::new(Running {
                     connection: Connection::Server(connection),
-                    server: Some(Arc::clone(server)),
+                    visitor,
                     sni,
                     facts: None,
                 }));
@@ -444,6 +446,7 @@ impl TlsSession {
         match running.facts() {
             Ok(facts) => {
                 running.facts = Some(facts);
+                running.visitor = None;
                 Ok(())
             }
             Err(failure) => {
@@ -541,8 +544,8 @@ impl Running {
     fn facts(&self) -> Result<TlsFacts, TlsFailure> {
         let state = self.connection.state();
         let resumed = state.handshake_kind() == Some(HandshakeKind::Resumed);
-        let peer = match &self.server {
-            Some(server) => server.identify(state.peer_certificates().unwrap_or_default(), resumed)?,
+        let peer = match &self.visitor {
+            Some(visitor) => visitor.identify(state.peer_certificates().unwrap_or_default())?,
             None => None,
         };
         Ok(TlsFacts {
@@ -943,6 +946,89 @@ mod tests {
             let Outcome { client, server, .. } = bench.connect("h1", "listener");
             assert_eq!(client, Err(TlsFailure::Certificate(refusal)));
             assert_eq!(server, Err(TlsFailure::Alert("CertificateExpired".into())));
+        }
+    }
+
+    #[test]
+    fn a_session_may_write_while_half_a_message_of_the_peer_is_here() {
+        let bench = bench();
+        // The server's tickets arrive in records of 59 bytes, cut anywhere, while the client is busy writing.
+        let server = bench.server("listener").with_fragments_of(64);
+        for piece in 1..100 {
+            let mut wire = Wire::new(&bench.client("h1"));
+            let mut choosing = true;
+            while wire.client.is_handshaking() || choosing {
+                wire.client.handshake().unwrap();
+                if let Handshake::Hello(_) = wire.server.handshake().unwrap() {
+                    wire.server.choose(&server).unwrap();
+                    choosing = false;
+                    continue;
+                }
+                wire.deliver();
+            }
+            wire.piece = piece;
+            let mut said = Vec::new();
+            loop {
+                wire.server.handshake().unwrap();
+                let mut buffer = [0; 4];
+                assert_eq!(wire.client.read(&mut buffer), Ok(Plaintext::Wait));
+                assert_eq!(wire.client.write(b"busy"), Ok(4));
+                said.extend(b"busy");
+                if wire.deliver() == 0 || wire.to_client.is_empty() && !wire.server.is_handshaking() {
+                    break;
+                }
+            }
+            wire.piece = usize::MAX;
+            let mut received = Vec::new();
+            while received.len() < said.len() {
+                received.extend(read_all(&mut wire.server).0);
+                if wire.deliver() == 0 {
+                    received.extend(read_all(&mut wire.server).0);
+                    break;
+                }
+            }
+            assert_eq!(received, said, "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn keys_are_renewed_when_the_peer_asks_and_data_goes_on_both_ways() {
+        let mut wire = bench().connect("h1", "listener").unwrap();
+        for round in 0..20u8 {
+            let Stage::Running(running) = &mut wire.client.stage else { panic!("the session runs") };
+            let Connection::Client(connection) = &mut running.connection else { panic!("a client") };
+            let UnbufferedStatus { state: Ok(ConnectionState::WriteTraffic(traffic)), .. } =
+                connection.process_tls_records(&mut [])
+            else {
+                panic!("nothing waits");
+            };
+            traffic.refresh_traffic_keys().unwrap();
+            assert_eq!(wire.client.write(&[round; 100]), Ok(100));
+            wire.deliver();
+            assert_eq!(read_all(&mut wire.server), (vec![round; 100], Ok(Plaintext::Wait)));
+            // The answer carries the server's own renewal before it.
+            assert_eq!(wire.server.write(&[round; 200]), Ok(200));
+            wire.deliver();
+            assert_eq!(read_all(&mut wire.client), (vec![round; 200], Ok(Plaintext::Wait)));
+        }
+    }
+
+    #[test]
+    fn whatever_byte_is_changed_on_the_way_nobody_panics_and_no_data_is_made_up() {
+        let bench = bench();
+        let (client, server) = (bench.client("h1"), bench.server("listener"));
+        let clean = connect(&client, &server).unwrap();
+        let lengths = [clean.sent_to_server, clean.sent_to_client];
+        for (direction, length) in lengths.into_iter().enumerate() {
+            for at in (0..length).step_by(5) {
+                let mut wire = Wire::new(&client);
+                wire.flip = Some((direction, at));
+                let mut outcome = wire.handshake(&server);
+                let _ = outcome.wire.client.write(b"genuine");
+                outcome.wire.deliver();
+                let (data, _) = read_all(&mut outcome.wire.server);
+                assert!(data.is_empty() || data == b"genuine");
+            }
         }
     }
 

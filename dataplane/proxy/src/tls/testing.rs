@@ -175,6 +175,11 @@ pub(super) struct Wire {
     pub(super) to_client: Vec<u8>,
     /// Bytes that arrive in one piece.
     pub(super) piece: usize,
+    /// All bytes that were sent so far.
+    pub(super) sent_to_server: usize,
+    pub(super) sent_to_client: usize,
+    /// A bit to turn: on the way to the server (0) or the client (1), in this byte of all.
+    pub(super) flip: Option<(usize, usize)>,
 }
 
 /// How a handshake went on both sides.
@@ -197,6 +202,9 @@ impl Wire {
             to_server: Vec::new(),
             to_client: Vec::new(),
             piece: usize::MAX,
+            sent_to_server: 0,
+            sent_to_client: 0,
+            flip: None,
         }
     }
 
@@ -226,10 +234,24 @@ impl Wire {
 
     /// Moves one piece each way; says how much moved.
     pub(super) fn deliver(&mut self) -> usize {
+        let (waiting, passing) = (self.to_server.len(), self.to_client.len());
         flush(&mut self.client, &mut self.to_server);
         flush(&mut self.server, &mut self.to_client);
+        match self.flip {
+            Some((0, at)) => flip(&mut self.to_server[waiting..], at.checked_sub(self.sent_to_server)),
+            Some((_, at)) => flip(&mut self.to_client[passing..], at.checked_sub(self.sent_to_client)),
+            None => {}
+        }
+        self.sent_to_server += self.to_server.len() - waiting;
+        self.sent_to_client += self.to_client.len() - passing;
         let to_server = fill(&mut self.server, &mut self.to_server, self.piece);
         to_server + fill(&mut self.client, &mut self.to_client, self.piece)
+    }
+}
+
+fn flip(sent: &mut [u8], at: Option<usize>) {
+    if let Some(byte) = at.and_then(|at| sent.get_mut(at)) {
+        *byte ^= 0x10;
     }
 }
 
