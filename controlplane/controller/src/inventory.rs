@@ -12,6 +12,7 @@ use std::sync::Arc;
 use ringway_gateway_api::manifest::{self, Document, ManifestError, Place, SourceName, Stamp};
 use ringway_gateway_api::objects::{DecodeError, Kind, Object, ObjectKey};
 use ringway_gateway_api::validate::{Admitted, Code, Finding, Severity, admit};
+use ringway_gateway_api::world::Changes;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -49,22 +50,6 @@ struct Definers {
     sources: BTreeSet<SourceName>,
     fingerprint: u64,
     generation: i64,
-}
-
-/// A change of the objects in force.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Changed {
-    /// New and changed objects.
-    pub set: Vec<Object>,
-    /// Names of those that are gone.
-    pub removed: Vec<ObjectKey>,
-}
-
-impl Changed {
-    /// Whether nothing changed.
-    pub fn is_empty(&self) -> bool {
-        self.set.is_empty() && self.removed.is_empty()
-    }
 }
 
 /// Something that is wrong with a file, or left out of it.
@@ -116,22 +101,22 @@ impl fmt::Display for Problem {
 
 impl Inventory {
     /// Takes in what was found. The objects in force change all at once or, for a broken file, not at all.
-    pub fn take(&mut self, found: Vec<Found>) -> Changed {
+    pub fn take(&mut self, found: Vec<Found>) -> Changes {
         let mut touched = BTreeSet::new();
         for Found { source, reading } in found {
             self.take_file(source, reading, &mut touched);
         }
-        let mut changed = Changed::default();
+        let mut changed = Changes::default();
         for key in touched {
             match self.winner(&key) {
                 Some(object) if self.in_force.get(&key) == Some(&object) => {}
                 Some(object) => {
                     self.in_force.insert(key, object.clone());
-                    changed.set.push(object);
+                    changed.upserts.push(object);
                 }
                 None => {
                     if self.in_force.remove(&key).is_some() {
-                        changed.removed.push(key);
+                        changed.deletes.push(key);
                     }
                 }
             }
@@ -361,10 +346,10 @@ mod tests {
         )
     }
 
-    fn names(changed: &Changed) -> (Vec<String>, Vec<String>) {
+    fn names(changed: &Changes) -> (Vec<String>, Vec<String>) {
         (
-            changed.set.iter().map(|object| object.key().to_string()).collect(),
-            changed.removed.iter().map(ToString::to_string).collect(),
+            changed.upserts.iter().map(|object| object.key().to_string()).collect(),
+            changed.deletes.iter().map(ToString::to_string).collect(),
         )
     }
 
@@ -388,7 +373,7 @@ mod tests {
 
         let changed = inventory.take(vec![text("x.yaml", &service("b", 1))]);
         assert_eq!(names(&changed), (vec![], vec!["Service/default/a".to_owned()]));
-        assert!(inventory.take(vec![text("x.yaml", &service("b", 1))]).is_empty());
+        assert_eq!(inventory.take(vec![text("x.yaml", &service("b", 1))]), Changes::default());
     }
 
     #[test]
@@ -406,7 +391,7 @@ mod tests {
         ] {
             let changed = inventory.take(vec![text("x.yaml", &broken), text("y.yaml", &service("b", 2))]);
             assert!(
-                changed.removed.is_empty() && changed.set.iter().all(|object| &*object.key().name == "b")
+                changed.deletes.is_empty() && changed.upserts.iter().all(|object| &*object.key().name == "b")
             );
             let shown: Vec<String> = inventory.problems().iter().map(ToString::to_string).collect();
             assert!(shown[0].starts_with(expected), "{shown:?}");
@@ -421,10 +406,10 @@ mod tests {
         let mut inventory = Inventory::default();
         inventory.take(vec![text("x.yaml", &service("a", 1))]);
         let unreadable = Found { source: "x.yaml".into(), reading: Reading::Unreadable("denied".into()) };
-        assert!(inventory.take(vec![unreadable]).is_empty());
+        assert_eq!(inventory.take(vec![unreadable]), Changes::default());
         assert_eq!(inventory.problems()[0].to_string(), "x.yaml: cannot be read: denied");
         let gone = Found { source: "x.yaml".into(), reading: Reading::Gone };
-        assert_eq!(inventory.take(vec![gone]).removed.len(), 1);
+        assert_eq!(inventory.take(vec![gone]).deletes.len(), 1);
         assert_eq!((inventory.problems(), inventory.files()), (vec![], 0));
     }
 
@@ -456,7 +441,7 @@ mod tests {
     fn other_kinds_are_skipped_with_a_notice() {
         let mut inventory = Inventory::default();
         let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n";
-        assert!(inventory.take(vec![text("x.yaml", deployment)]).is_empty());
+        assert_eq!(inventory.take(vec![text("x.yaml", deployment)]), Changes::default());
         assert_eq!(
             inventory.problems()[0].to_string(),
             "x.yaml:1:1: Deployment/d: a kind that ringway does not read; the object is skipped; nothing, if it is meant for others [RW1102]"

@@ -8,10 +8,11 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use ringway_gateway_api::{Changes, Notice, Options};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::inventory::{Changed, Effect, Inventory, Problem};
-use crate::publish::{DataPlane, FailedBind, Publisher, Translate};
+use crate::inventory::{Effect, Inventory, Problem};
+use crate::publish::{DataPlane, FailedBind, Publisher};
 use crate::settle::{Seen, Settle, WAIT_MAX};
 use crate::source::{Directory, Found, Root, Watcher};
 use crate::status::Statuses;
@@ -38,9 +39,11 @@ pub struct Report {
     pub problems: Vec<Problem>,
     /// Listeners without a socket.
     pub failed_binds: Vec<FailedBind>,
+    /// What else the data plane could not do as configured.
+    pub plane_problems: Vec<String>,
     /// The statuses of the objects.
     pub statuses: Statuses,
-    /// How often files were read because something had changed.
+    /// How often all files were looked at since the start.
     pub scans: u64,
     /// How often a file was broken or unreadable.
     pub rejections: u64,
@@ -102,18 +105,18 @@ impl Inbox {
 
 /// The pipeline.
 #[derive(Debug)]
-pub struct Standalone<T, D> {
+pub struct Standalone<D> {
     directory: Directory,
     watcher: Option<Watcher>,
     inventory: Inventory,
-    publisher: Publisher<T, D>,
+    publisher: Publisher<D>,
     told: BTreeSet<Problem>,
     board: Board,
 }
 
-impl<T: Translate, D: DataPlane> Standalone<T, D> {
+impl<D: DataPlane> Standalone<D> {
     /// Nothing is read yet.
-    pub fn new(roots: Vec<Root>, translator: T, plane: D) -> Self {
+    pub fn new(roots: Vec<Root>, options: Options, plane: D) -> Self {
         let directory = Directory::new(roots);
         let watcher = directory.can_change().then(Watcher::new).and_then(|watcher| {
             watcher
@@ -124,7 +127,7 @@ impl<T: Translate, D: DataPlane> Standalone<T, D> {
             directory,
             watcher,
             inventory: Inventory::default(),
-            publisher: Publisher::new(translator, plane),
+            publisher: Publisher::new(options, plane),
             told: BTreeSet::new(),
             board: Board::default(),
         }
@@ -169,12 +172,13 @@ impl<T: Translate, D: DataPlane> Standalone<T, D> {
                     let changed = self.inventory.take(found);
                     self.publish(changed);
                 }
+                self.board.read().scans += 1;
             }
             if retry.is_some_and(|retry| retry <= now) {
                 bound = now;
                 let mut report = self.board.read();
                 self.publisher.retry_binds(&mut report.statuses, &timestamp());
-                report.failed_binds = self.publisher.failed_binds().to_vec();
+                self.report_plane(&mut report);
             }
         }
     }
@@ -205,26 +209,28 @@ impl<T: Translate, D: DataPlane> Standalone<T, D> {
         found
     }
 
-    fn publish(&mut self, changed: Changed) {
+    fn publish(&mut self, changed: Changes) {
         let started = Instant::now();
         let now = timestamp();
         let problems = self.inventory.problems();
         self.tell(&problems);
         let mut report = self.board.read();
         let first = report.generation == 0;
-        report.scans += 1;
         report.rejections +=
             problems.iter().filter(|problem| problem.effect == Effect::FileKept).count() as u64;
         report.problems = problems;
         report.files = self.inventory.files();
-        if changed.is_empty() && !first {
+        if changed == Changes::default() && !first {
             return;
         }
         let published = self.publisher.publish(changed, &mut report.statuses, &now);
         report.generation = published.generation;
         report.since = now;
         report.objects = self.inventory.objects().len();
-        report.failed_binds = self.publisher.failed_binds().to_vec();
+        self.report_plane(&mut report);
+        for Notice { object, message } in published.notices {
+            tracing::warn!("{object}: {message}");
+        }
         tracing::info!(
             generation = published.generation,
             set = published.set,
@@ -232,9 +238,23 @@ impl<T: Translate, D: DataPlane> Standalone<T, D> {
             took = ?started.elapsed(),
             "configuration is live"
         );
-        for failed in &report.failed_binds {
-            tracing::warn!(listener = %failed.listener, port = failed.bind.port, reason = failed.reason, "cannot listen");
+    }
+
+    /// Puts what the data plane cannot do on the board; logs what is new of it.
+    fn report_plane(&self, report: &mut Report) {
+        for failed in self.publisher.failed_binds() {
+            if !report.failed_binds.contains(failed) {
+                let (listener, port) = (&failed.listener, failed.bind.port);
+                tracing::warn!(%listener, port, reason = failed.reason, "cannot listen; trying again");
+            }
         }
+        for problem in self.publisher.plane_problems() {
+            if !report.plane_problems.contains(problem) {
+                tracing::warn!("{problem}");
+            }
+        }
+        report.failed_binds = self.publisher.failed_binds().to_vec();
+        report.plane_problems = self.publisher.plane_problems().to_vec();
     }
 
     /// Logs each problem once, while it lasts.

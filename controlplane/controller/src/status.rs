@@ -4,7 +4,9 @@
 //! and that a socket could not be bound. Pure: time is an argument.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use ringway_gateway_api::Status;
 use ringway_gateway_api::objects::{Kind, ObjectKey};
 use serde_json::{Value, json};
 
@@ -14,7 +16,7 @@ use crate::publish::FailedBind;
 #[derive(Debug, Default)]
 pub struct Statuses {
     // As translated, and as shown.
-    told: BTreeMap<ObjectKey, Value>,
+    told: BTreeMap<ObjectKey, Arc<Status>>,
     shown: BTreeMap<ObjectKey, Value>,
     unbound: BTreeSet<ObjectKey>,
 }
@@ -26,7 +28,12 @@ impl Statuses {
     }
 
     /// Takes in new statuses (`None`: the object is gone) and the listeners that have no socket.
-    pub fn update(&mut self, told: Vec<(ObjectKey, Option<Value>)>, failed: &[FailedBind], now: &str) {
+    pub fn update(
+        &mut self,
+        told: impl IntoIterator<Item = (ObjectKey, Option<Arc<Status>>)>,
+        failed: &[FailedBind],
+        now: &str,
+    ) {
         let mut touched = std::mem::take(&mut self.unbound);
         self.unbound = failed.iter().filter_map(|failed| Some(owner(failed)?.0)).collect();
         touched.extend(self.unbound.iter().cloned());
@@ -42,7 +49,8 @@ impl Statuses {
                 self.shown.remove(&key);
                 continue;
             };
-            let mut status = told.clone();
+            let mut status = serde_json::to_value(&**told)
+                .expect("a status holds texts, numbers, lists and maps of texts");
             for failed in failed {
                 if let Some((owner, listener)) = owner(failed)
                     && owner == key
@@ -123,7 +131,7 @@ mod tests {
 
     use super::*;
 
-    fn gateway(programmed: &str) -> Vec<(ObjectKey, Option<Value>)> {
+    fn gateway(programmed: &str) -> Vec<(ObjectKey, Option<Arc<Status>>)> {
         let condition = |kind: &str, status: &str| json!({"type": kind, "status": status, "reason": kind});
         let status = json!({
             "conditions": [condition("Accepted", "True")],
@@ -132,7 +140,8 @@ mod tests {
                 {"name": "tls", "conditions": [condition("Programmed", "True")]},
             ],
         });
-        vec![(ObjectKey::new(Kind::Gateway, "ns", "g"), Some(status))]
+        let status = Status::Gateway(serde_json::from_value(status).unwrap());
+        vec![(ObjectKey::new(Kind::Gateway, "ns", "g"), Some(Arc::new(status)))]
     }
 
     fn field<'a>(statuses: &'a Statuses, path: &str) -> &'a Value {

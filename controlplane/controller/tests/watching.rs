@@ -9,33 +9,14 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ringway_config::{Delta, EndpointSet, EndpointSetKey, EndpointSource, Resource, ResourceKey};
-use ringway_controller::inventory::Changed;
-use ringway_controller::publish::{Applied, DataPlane, Translate};
+use ringway_config::{Delta, Resource, ResourceKey};
+use ringway_controller::publish::{Applied, DataPlane};
 use ringway_controller::source::{Made, Root, SourceName};
 use ringway_controller::standalone::{Board, Orders, Standalone, orders};
-use ringway_gateway_api::objects::ObjectKey;
-use serde_json::Value;
+use ringway_gateway_api::Options;
 
 /// Far beyond what a change takes, so that only a change that never comes fails.
 const DEADLINE: Duration = Duration::from_secs(20);
-
-/// Every object becomes an endpoint set, so that the data plane is told of every object.
-struct OneToOne;
-
-impl Translate for OneToOne {
-    fn translate(&mut self, changed: Changed) -> (Delta, Vec<(ObjectKey, Option<Value>)>) {
-        let set = |key: ObjectKey| EndpointSet {
-            key: EndpointSetKey::new(key.to_string()),
-            source: EndpointSource::Listed(Vec::new()),
-        };
-        let delta = Delta {
-            set: changed.set.iter().map(|object| Resource::EndpointSet(set(object.key()).into())).collect(),
-            removed: changed.removed.into_iter().map(|key| ResourceKey::EndpointSet(set(key).key)).collect(),
-        };
-        (delta, Vec::new())
-    }
-}
 
 struct Told {
     generation: u64,
@@ -46,15 +27,17 @@ impl DataPlane for Told {
     fn apply(&mut self, delta: Delta) -> Applied {
         self.generation += 1;
         let set = delta.set.iter().map(|resource| match resource {
-            Resource::EndpointSet(set) => format!("+{}", set.key),
-            other => unreachable!("never translated: {other:?}"),
+            Resource::Listener(listener) => {
+                format!("+{}", listener.gateway.as_str().split('/').nth(1).unwrap())
+            }
+            other => unreachable!("gateways are listeners alone: {other:?}"),
         });
         let removed = delta.removed.iter().map(|key| match key {
-            ResourceKey::EndpointSet(key) => format!("-{key}"),
-            other => unreachable!("never translated: {other:?}"),
+            ResourceKey::Listener(key) => format!("-{}", key.as_str().split('/').nth(2).unwrap()),
+            other => unreachable!("gateways are listeners alone: {other:?}"),
         });
         self.told.send((Instant::now(), set.chain(removed).collect())).expect("the test listens");
-        Applied { generation: self.generation, failed_binds: Vec::new() }
+        Applied { generation: self.generation, ..Applied::default() }
     }
 }
 
@@ -72,7 +55,8 @@ impl Pipeline {
 
     fn start_on(roots: Vec<Root>) -> Self {
         let (sender, told) = channel();
-        let mut standalone = Standalone::new(roots, OneToOne, Told { generation: 0, told: sender });
+        let mut standalone =
+            Standalone::new(roots, Options::standalone(Vec::new()), Told { generation: 0, told: sender });
         let (orders, inbox) = orders().unwrap();
         let board = standalone.board();
         standalone.first();
@@ -132,8 +116,13 @@ impl Drop for Scratch {
     }
 }
 
-fn service(name: &str) -> String {
-    format!("apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{port: 80}}]}}\n")
+/// A gateway on a port of its own, so that none is in another's way.
+fn gateway(name: &str) -> String {
+    let port = 1024 + name.bytes().fold(7_u32, |hash, byte| (hash * 31 + u32::from(byte)) % 60_000);
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: {name}}}\n\
+         spec: {{gatewayClassName: ringway, listeners: [{{name: web, protocol: HTTP, port: {port}}}]}}\n"
+    )
 }
 
 #[test]
@@ -141,19 +130,19 @@ fn every_way_of_saving_a_file_becomes_live() {
     let scratch = Scratch::new("saving");
     let conf = scratch.join("conf");
     fs::create_dir(&conf).unwrap();
-    fs::write(conf.join("a.yaml"), service("a")).unwrap();
+    fs::write(conf.join("a.yaml"), gateway("a")).unwrap();
     let pipeline = Pipeline::start(&[&conf]);
-    assert_eq!(pipeline.next(), ["+Service/default/a"]);
+    assert_eq!(pipeline.next(), ["+a"]);
 
-    fs::write(conf.join("b.yaml"), service("b")).unwrap();
-    assert_eq!(pipeline.next(), ["+Service/default/b"]);
+    fs::write(conf.join("b.yaml"), gateway("b")).unwrap();
+    assert_eq!(pipeline.next(), ["+b"]);
 
-    fs::write(conf.join(".a.yaml.tmp"), service("a2")).unwrap();
+    fs::write(conf.join(".a.yaml.tmp"), gateway("a2")).unwrap();
     fs::rename(conf.join(".a.yaml.tmp"), conf.join("a.yaml")).unwrap();
-    assert_eq!(pipeline.next(), ["+Service/default/a2", "-Service/default/a"]);
+    assert_eq!(pipeline.next(), ["+a2", "-a"]);
 
     fs::remove_file(conf.join("b.yaml")).unwrap();
-    assert_eq!(pipeline.next(), ["-Service/default/b"]);
+    assert_eq!(pipeline.next(), ["-b"]);
 }
 
 #[test]
@@ -163,7 +152,7 @@ fn a_swapped_config_map_changes_all_at_once() {
     for (version, name) in [("..1", "one"), ("..2", "two"), ("..3", "three")] {
         fs::create_dir_all(mount.join(version)).unwrap();
         for file in ["a.yaml", "b.yaml"] {
-            fs::write(mount.join(version).join(file), service(&format!("{name}-{}", &file[..1]))).unwrap();
+            fs::write(mount.join(version).join(file), gateway(&format!("{name}-{}", &file[..1]))).unwrap();
         }
     }
     std::os::unix::fs::symlink("..1", mount.join("..data")).unwrap();
@@ -171,17 +160,13 @@ fn a_swapped_config_map_changes_all_at_once() {
         std::os::unix::fs::symlink(format!("..data/{file}"), mount.join(file)).unwrap();
     }
     let pipeline = Pipeline::start(&[&mount]);
-    assert_eq!(pipeline.next(), ["+Service/default/one-a", "+Service/default/one-b"]);
+    assert_eq!(pipeline.next(), ["+one-a", "+one-b"]);
     for (version, before, after) in [("..2", "one", "two"), ("..3", "two", "three")] {
         std::os::unix::fs::symlink(version, mount.join("..data_tmp")).unwrap();
         fs::rename(mount.join("..data_tmp"), mount.join("..data")).unwrap();
         let told = pipeline.next();
-        let expected = [
-            format!("+Service/default/{after}-a"),
-            format!("+Service/default/{after}-b"),
-            format!("-Service/default/{before}-a"),
-            format!("-Service/default/{before}-b"),
-        ];
+        let expected =
+            [format!("+{after}-a"), format!("+{after}-b"), format!("-{before}-a"), format!("-{before}-b")];
         assert_eq!(told, expected);
         fs::remove_dir_all(mount.join(if version == "..2" { "..1" } else { "..2" })).unwrap();
     }
@@ -193,19 +178,19 @@ fn a_link_to_a_file_elsewhere_is_followed_through_every_change() {
     for directory in ["conf", "one", "two"] {
         fs::create_dir(scratch.join(directory)).unwrap();
     }
-    fs::write(scratch.join("one/a.yaml"), service("one")).unwrap();
-    fs::write(scratch.join("two/a.yaml"), service("two")).unwrap();
+    fs::write(scratch.join("one/a.yaml"), gateway("one")).unwrap();
+    fs::write(scratch.join("two/a.yaml"), gateway("two")).unwrap();
     std::os::unix::fs::symlink("one", scratch.join("current")).unwrap();
     std::os::unix::fs::symlink("../current/a.yaml", scratch.join("conf/a.yaml")).unwrap();
     let pipeline = Pipeline::start(&[&scratch.join("conf")]);
-    assert_eq!(pipeline.next(), ["+Service/default/one"]);
+    assert_eq!(pipeline.next(), ["+one"]);
 
-    fs::write(scratch.join("one/a.yaml"), service("edited")).unwrap();
-    assert_eq!(pipeline.next(), ["+Service/default/edited", "-Service/default/one"]);
+    fs::write(scratch.join("one/a.yaml"), gateway("edited")).unwrap();
+    assert_eq!(pipeline.next(), ["+edited", "-one"]);
 
     std::os::unix::fs::symlink("two", scratch.join("next")).unwrap();
     fs::rename(scratch.join("next"), scratch.join("current")).unwrap();
-    assert_eq!(pipeline.next(), ["+Service/default/two", "-Service/default/edited"]);
+    assert_eq!(pipeline.next(), ["+two", "-edited"]);
 }
 
 #[test]
@@ -213,49 +198,49 @@ fn a_directory_that_goes_keeps_what_it_said_until_it_is_back() {
     let scratch = Scratch::new("recreated");
     let conf = scratch.join("etc/conf");
     fs::create_dir_all(&conf).unwrap();
-    fs::write(conf.join("a.yaml"), service("a")).unwrap();
+    fs::write(conf.join("a.yaml"), gateway("a")).unwrap();
     let pipeline = Pipeline::start(&[&conf]);
-    assert_eq!(pipeline.next(), ["+Service/default/a"]);
+    assert_eq!(pipeline.next(), ["+a"]);
 
     fs::remove_dir_all(scratch.join("etc")).unwrap();
     pipeline.wait_for_problem("cannot be read");
     fs::create_dir_all(&conf).unwrap();
-    fs::write(conf.join("b.yaml"), service("b")).unwrap();
+    fs::write(conf.join("b.yaml"), gateway("b")).unwrap();
     let mut told = pipeline.next();
     // The empty directory may be seen before its file is.
-    if told == ["-Service/default/a"] {
+    if told == ["-a"] {
         told.splice(0..0, pipeline.next());
     }
-    assert_eq!(told, ["+Service/default/b", "-Service/default/a"]);
+    assert_eq!(told, ["+b", "-a"]);
     pipeline.wait_for_no_problem();
 
     fs::rename(&conf, scratch.join("old")).unwrap();
     pipeline.wait_for_problem("cannot be read");
-    fs::write(scratch.join("old/b.yaml"), service("c")).unwrap();
+    fs::write(scratch.join("old/b.yaml"), gateway("c")).unwrap();
     fs::rename(scratch.join("old"), &conf).unwrap();
-    assert_eq!(pipeline.next(), ["+Service/default/c", "-Service/default/b"]);
+    assert_eq!(pipeline.next(), ["+c", "-b"]);
 }
 
 #[test]
 fn a_broken_file_keeps_what_it_said_while_others_change() {
     let scratch = Scratch::new("broken");
-    fs::write(scratch.join("a.yaml"), service("a")).unwrap();
+    fs::write(scratch.join("a.yaml"), gateway("a")).unwrap();
     let pipeline = Pipeline::start(&[&scratch.0]);
-    assert_eq!(pipeline.next(), ["+Service/default/a"]);
+    assert_eq!(pipeline.next(), ["+a"]);
 
-    fs::write(scratch.join("a.yaml"), service("a").replace("port: 80", "port: eighty")).unwrap();
-    pipeline.wait_for_problem("a.yaml:4:17: Service/default/a: spec.ports[0].port");
-    fs::write(scratch.join("b.yaml"), service("b")).unwrap();
-    assert_eq!(pipeline.next(), ["+Service/default/b"]);
+    fs::write(scratch.join("a.yaml"), gateway("a").replace("port: ", "port: eighty-")).unwrap();
+    pipeline.wait_for_problem("Gateway/default/a: spec.listeners[0].port: is a string");
+    fs::write(scratch.join("b.yaml"), gateway("b")).unwrap();
+    assert_eq!(pipeline.next(), ["+b"]);
 
-    fs::write(scratch.join("a.yaml"), service("a2")).unwrap();
-    assert_eq!(pipeline.next(), ["+Service/default/a2", "-Service/default/a"]);
+    fs::write(scratch.join("a.yaml"), gateway("a2")).unwrap();
+    assert_eq!(pipeline.next(), ["+a2", "-a"]);
     pipeline.wait_for_no_problem();
 
     fs::write(scratch.join("b.yaml"), b"kind: \xff").unwrap();
     pipeline.wait_for_problem("not UTF-8: line 1");
     fs::remove_file(scratch.join("b.yaml")).unwrap();
-    assert_eq!(pipeline.next(), ["-Service/default/b"]);
+    assert_eq!(pipeline.next(), ["-b"]);
 }
 
 #[derive(Debug)]
@@ -272,7 +257,7 @@ impl Made for OfOneFile {
 
     fn text(&self) -> Result<String, String> {
         let name = fs::read_to_string(&self.0[0]).map_err(|error| error.to_string())?;
-        Ok(service(&name))
+        Ok(gateway(&name))
     }
 }
 
@@ -281,10 +266,10 @@ fn a_text_made_of_files_follows_them() {
     let scratch = Scratch::new("made");
     fs::write(scratch.join("name"), "a").unwrap();
     let pipeline = Pipeline::start_on(vec![Root::Made(Arc::new(OfOneFile([scratch.join("name")])))]);
-    assert_eq!(pipeline.next(), ["+Service/default/a"]);
+    assert_eq!(pipeline.next(), ["+a"]);
     fs::write(scratch.join(".name"), "b").unwrap();
     fs::rename(scratch.join(".name"), scratch.join("name")).unwrap();
-    assert_eq!(pipeline.next(), ["+Service/default/b", "-Service/default/a"]);
+    assert_eq!(pipeline.next(), ["+b", "-a"]);
     fs::remove_file(scratch.join("name")).unwrap();
     pipeline.wait_for_problem("flags: cannot be read");
 }
@@ -292,28 +277,28 @@ fn a_text_made_of_files_follows_them() {
 #[test]
 fn two_saves_within_one_tick_of_the_clock_are_both_seen() {
     let scratch = Scratch::new("racy");
-    fs::write(scratch.join("a.yaml"), service("a0000")).unwrap();
+    fs::write(scratch.join("a.yaml"), gateway("a0000")).unwrap();
     let pipeline = Pipeline::start(&[&scratch.0]);
-    assert_eq!(pipeline.next(), ["+Service/default/a0000"]);
+    assert_eq!(pipeline.next(), ["+a0000"]);
     // Same size, same inode; the time stamp may be the same as well.
     for round in 1..=50 {
         let name = format!("a{round:04}");
-        fs::write(scratch.join("a.yaml"), service(&name)).unwrap();
+        fs::write(scratch.join("a.yaml"), gateway(&name)).unwrap();
         let told = pipeline.next();
-        assert!(told.contains(&format!("+Service/default/{name}")), "{told:?}");
+        assert!(told.contains(&format!("+{name}")), "{told:?}");
     }
 }
 
 #[test]
 fn a_rescan_can_be_asked_for() {
     let scratch = Scratch::new("rescan");
-    fs::write(scratch.join("a.yaml"), service("a")).unwrap();
+    fs::write(scratch.join("a.yaml"), gateway("a")).unwrap();
     let pipeline = Pipeline::start(&[&scratch.join("a.yaml"), &scratch.0]);
-    assert_eq!(pipeline.next(), ["+Service/default/a"], "a file that is named twice counts once");
+    assert_eq!(pipeline.next(), ["+a"], "a file that is named twice counts once");
     let scans = pipeline.board.read().scans;
-    fs::write(scratch.join("a.yaml"), service("b")).unwrap();
+    fs::write(scratch.join("a.yaml"), gateway("b")).unwrap();
     pipeline.orders.as_ref().unwrap().rescan();
-    assert_eq!(pipeline.next(), ["+Service/default/b", "-Service/default/a"]);
+    assert_eq!(pipeline.next(), ["+b", "-a"]);
     assert!(pipeline.board.read().scans > scans);
 }
 
@@ -326,7 +311,7 @@ fn a_change_is_live_within_100_ms_of_the_last_write() {
     assert!(pipeline.next().is_empty());
     let mut took: Vec<Duration> = (0..20)
         .map(|round| {
-            fs::write(conf.join("a.yaml"), service(&format!("a{round}"))).unwrap();
+            fs::write(conf.join("a.yaml"), gateway(&format!("a{round}"))).unwrap();
             let written = Instant::now();
             let (live, _) = pipeline.told.recv_timeout(DEADLINE).unwrap();
             live.saturating_duration_since(written)

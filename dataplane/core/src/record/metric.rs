@@ -339,6 +339,8 @@ mod tests {
     #[test]
     fn the_document_lists_every_metric_as_it_is() {
         let document = include_str!("../../../../docs/metrics.md");
+        // What follows is about the process, and none of ours.
+        let document = document.split("\n## ").next().unwrap_or_default();
         let row = |metric: &Metric| {
             let labels: Vec<_> = metric.labels().iter().map(|label| format!("`{label}`")).collect();
             let labels = if labels.is_empty() { "–".to_owned() } else { labels.join(", ") };
