@@ -1,3 +1,90 @@
-//! The `ringway` binary: arguments in, one of the crates below called; nothing decided here.
+//! The `ringway` binary: arguments in, one of the crates called, an exit code out; nothing decided here.
+#![forbid(unsafe_code)]
 
-fn main() {}
+mod admin;
+mod args;
+mod demo;
+mod explain;
+mod greeting;
+mod http;
+mod inputs;
+mod logs;
+mod metrics;
+mod offline;
+mod oneline;
+mod plane;
+mod run;
+mod show;
+mod systemd;
+mod translate;
+mod validate;
+mod writer;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use args::meant::{self, Misuse};
+use args::said::{self, Command};
+
+/// Exit codes, as `--help` lists them.
+mod exit {
+    pub(crate) const PROBLEMS: u8 = 1;
+    pub(crate) const MISUSE: u8 = 2;
+    pub(crate) const NOT_STARTED: u8 = 3;
+    pub(crate) const CUT_SHORT: u8 = 4;
+    pub(crate) const FAULT: u8 = 5;
+}
+
+fn main() -> ExitCode {
+    let (said, matches) = match meant::parse(std::env::args_os()) {
+        Ok(parsed) => parsed,
+        // Help and version come this way as well, with their own codes.
+        Err(error) => error.exit(),
+    };
+    let done = match said.command {
+        Command::Run(said) => {
+            let (_, matches) = matches.subcommand().expect("the command that was parsed");
+            meant::Run::build(*said, matches).map_err(anyhow::Error::new).and_then(run)
+        }
+        Command::Validate(said) => validate::run(&said),
+        Command::Translate(said) => translate::run(&said),
+        Command::Explain(said) => explain::run(&said),
+        Command::DemoBackend(said) => demo_backend(&said),
+        Command::Version => version(),
+    };
+    done.unwrap_or_else(|error| {
+        let code = if error.is::<Misuse>() { exit::MISUSE } else { exit::NOT_STARTED };
+        let _nobody_listens = writeln!(io::stderr(), "ringway: {error:#}");
+        ExitCode::from(code)
+    })
+}
+
+fn run(meant: meant::Run) -> anyhow::Result<ExitCode> {
+    if meant.print {
+        let text = inputs::printed(&meant.inputs)?;
+        io::stdout().write_all(text.as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    run::run(meant)
+}
+
+fn demo_backend(said: &said::DemoBackend) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind(said.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", said.listen))?;
+        writeln!(io::stderr(), "demo backend on http://{}", listener.local_addr()?)?;
+        tokio::select! {
+            served = demo::serve(listener) => served?,
+            stopped = tokio::signal::ctrl_c() => stopped?,
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn version() -> anyhow::Result<ExitCode> {
+    writeln!(io::stdout(), "ringway {}", env!("CARGO_PKG_VERSION"))?;
+    Ok(ExitCode::SUCCESS)
+}

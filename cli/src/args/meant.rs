@@ -1,0 +1,294 @@
+//! What is meant by what was said: values checked and complete, or one error that says what to write instead.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use clap::ArgMatches;
+use ipnet::IpNet;
+use ringway_core::limits::Limits;
+
+use super::{limits, said};
+use crate::oneline::{self, Forward};
+
+/// Why the command line cannot be meant. Exit code 2.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Misuse(pub(crate) String);
+
+/// What `ringway run` is to do.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) inputs: Vec<Input>,
+    pub(crate) print: bool,
+    pub(crate) demo_backend: Option<SocketAddr>,
+    pub(crate) threads: Option<usize>,
+    pub(crate) pin: bool,
+    pub(crate) driver: said::Driver,
+    pub(crate) limits: Limits,
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) allow_external_name: bool,
+    pub(crate) route_metrics: usize,
+    pub(crate) admin: Vec<Admin>,
+    pub(crate) drain_delay: std::time::Duration,
+    pub(crate) drain_timeout: std::time::Duration,
+    pub(crate) logs: Logs,
+}
+
+/// Where objects come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// A file or directory.
+    Path(PathBuf),
+    /// Standard input.
+    Stdin,
+    /// `--listen` and `--to`.
+    Lines(Vec<Forward>),
+}
+
+/// An address of the admin server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Admin {
+    pub(crate) address: SocketAddr,
+    /// Not asked for by name: a machine without IPv6 does without it.
+    pub(crate) optional: bool,
+}
+
+/// How logs are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Logs {
+    pub(crate) filter: String,
+    pub(crate) format: said::LogFormat,
+    pub(crate) access: Option<AccessLog>,
+}
+
+/// How the access log is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AccessLog {
+    pub(crate) json: bool,
+    /// `None`: standard output.
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// Istio's admin port, which people already know; on loopback, in both families.
+const ADMIN_PORT: u16 = 15000;
+
+impl Run {
+    /// Builds what is meant. `matches` are those of the subcommand: they know the order of the flags.
+    pub(crate) fn build(said: said::Run, matches: &ArgMatches) -> Result<Self, Misuse> {
+        let lines = forwards(&said, matches)?;
+        let mut inputs = said.paths.iter().map(|path| input(path)).collect::<Vec<_>>();
+        if inputs.iter().filter(|input| **input == Input::Stdin).count() > 1 {
+            return Err(Misuse("standard input (-) can be read only once".to_owned()));
+        }
+        if !lines.is_empty() {
+            inputs.push(Input::Lines(lines));
+        }
+        if inputs.is_empty() {
+            return Err(Misuse(
+                "nothing to run: name a directory or file of manifests, or use --listen and --to,\n\
+                 such as `ringway run conf/` or `ringway run --listen :8080 --to localhost:3000`"
+                    .to_owned(),
+            ));
+        }
+        let mut limits = Limits::default();
+        for said in &said.limits {
+            limits::set(&mut limits, said).map_err(|reason| Misuse(format!("--limit: {reason}")))?;
+        }
+        let trusted_proxies =
+            said.trusted_proxies.iter().map(|text| network(text)).collect::<Result<_, _>>()?;
+        Ok(Self {
+            inputs,
+            print: said.print,
+            demo_backend: said.demo_backend,
+            threads: said.threads.map(usize::from),
+            pin: said.pin,
+            driver: said.driver,
+            limits,
+            trusted_proxies,
+            allow_external_name: said.allow_external_name,
+            route_metrics: usize::from(said.route_metrics),
+            admin: admin(&said.admin_addr)?,
+            drain_delay: said.drain_delay,
+            drain_timeout: said.drain_timeout,
+            logs: Logs::build(said.logs),
+        })
+    }
+}
+
+impl Logs {
+    fn build(said: said::Logs) -> Self {
+        let file = (said.access_log_file != Path::new("-")).then_some(said.access_log_file);
+        let access = match said.access_log {
+            said::AccessLog::Off => None,
+            said::AccessLog::Text => Some(AccessLog { json: false, file }),
+            said::AccessLog::Json => Some(AccessLog { json: true, file }),
+        };
+        Self { filter: said.log_level, format: said.log_format, access }
+    }
+}
+
+/// A path of the command line; `-` is standard input.
+pub(crate) fn input(path: &Path) -> Input {
+    if path == Path::new("-") { Input::Stdin } else { Input::Path(path.to_owned()) }
+}
+
+fn network(text: &str) -> Result<IpNet, Misuse> {
+    let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    text.parse::<IpNet>().ok().or_else(address).ok_or_else(|| {
+        Misuse(format!("--trusted-proxies: `{text}` is no network; write 10.0.0.0/8 or one address"))
+    })
+}
+
+fn admin(said: &[String]) -> Result<Vec<Admin>, Misuse> {
+    if said.is_empty() {
+        let loopback = [(IpAddr::from(Ipv4Addr::LOCALHOST), false), (Ipv6Addr::LOCALHOST.into(), true)];
+        let admin = |(address, optional)| Admin { address: SocketAddr::new(address, ADMIN_PORT), optional };
+        return Ok(loopback.map(admin).into());
+    }
+    if said == ["off"] {
+        return Ok(Vec::new());
+    }
+    let parse = |text: &String| {
+        let address = text.parse().map_err(|_| {
+            Misuse(format!("--admin-addr: `{text}` is no address; write 127.0.0.1:15000, [::1]:15000 or off"))
+        })?;
+        Ok(Admin { address, optional: false })
+    };
+    said.iter().map(parse).collect()
+}
+
+/// Flags of one line in the order in which they were written.
+enum Word<'s> {
+    Listen(&'s str),
+    To(&'s str),
+    Cert(&'s Path),
+    Key(&'s Path),
+}
+
+fn forwards(said: &said::Run, matches: &ArgMatches) -> Result<Vec<Forward>, Misuse> {
+    let mut words: Vec<(usize, Word<'_>)> = Vec::new();
+    let places = |id: &str| matches.indices_of(id).into_iter().flatten().collect::<Vec<_>>();
+    words.extend(places("listen").into_iter().zip(said.listen.iter().map(|text| Word::Listen(text))));
+    words.extend(places("to").into_iter().zip(said.to.iter().map(|text| Word::To(text))));
+    words.extend(places("tls_cert").into_iter().zip(said.tls_cert.iter().map(|path| Word::Cert(path))));
+    words.extend(places("tls_key").into_iter().zip(said.tls_key.iter().map(|path| Word::Key(path))));
+    words.sort_by_key(|(place, _)| *place);
+
+    let misuse = |text: String| Misuse(text);
+    let mut forwards: Vec<Forward> = Vec::new();
+    for (_, word) in words {
+        if let Word::Listen(text) = word {
+            forwards.push(Forward::listening(text).map_err(misuse)?);
+            continue;
+        }
+        let Some(forward) = forwards.last_mut() else {
+            return Err(Misuse(
+                "--to, --tls-cert and --tls-key belong to the --listen before them".to_owned(),
+            ));
+        };
+        match word {
+            Word::Listen(_) => unreachable!("handled above"),
+            Word::To(text) => forward.to.push(oneline::Target::parse(text).map_err(misuse)?),
+            Word::Cert(path) if forward.cert.is_none() => forward.cert = Some(path.to_owned()),
+            Word::Key(path) if forward.key.is_none() => forward.key = Some(path.to_owned()),
+            Word::Cert(_) | Word::Key(_) => {
+                return Err(Misuse(format!("--listen {}: one --tls-cert and one --tls-key", forward.said)));
+            }
+        }
+    }
+    for forward in &forwards {
+        forward.check().map_err(misuse)?;
+    }
+    Ok(forwards)
+}
+
+/// Parses a whole command line, for tests and for `main`.
+pub(crate) fn parse(
+    arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<(said::Said, ArgMatches), clap::Error> {
+    use clap::{CommandFactory, FromArgMatches};
+    let matches = said::Said::command().try_get_matches_from(arguments)?;
+    Ok((said::Said::from_arg_matches(&matches)?, matches))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(arguments: &str) -> Result<Run, Misuse> {
+        let words = ["ringway", "run"].into_iter().chain(arguments.split_whitespace());
+        let (said, matches) = parse(words).unwrap();
+        let said::Command::Run(said) = said.command else { panic!("run") };
+        Run::build(*said, matches.subcommand().unwrap().1)
+    }
+
+    #[test]
+    fn each_to_belongs_to_the_listen_before_it() {
+        let run =
+            run("--listen :8080 --to a:1 --to b:2 --listen [::1]:8443 --to c:3 --tls-key k --tls-cert c")
+                .unwrap();
+        let [Input::Lines(forwards)] = &run.inputs[..] else { panic!("{:?}", run.inputs) };
+        let shown: Vec<String> = forwards
+            .iter()
+            .map(|forward| {
+                let to: Vec<&str> = forward.to.iter().map(|to| &*to.host).collect();
+                format!(
+                    "{}>{}{}",
+                    forward.said,
+                    to.join("+"),
+                    if forward.cert.is_some() { " tls" } else { "" }
+                )
+            })
+            .collect();
+        assert_eq!(shown, [":8080>a+b", "[::1]:8443>c tls"]);
+    }
+
+    #[test]
+    fn what_cannot_be_meant_says_what_to_write() {
+        for (arguments, expected) in [
+            ("", "ringway run --listen :8080 --to localhost:3000"),
+            ("- -", "only once"),
+            ("--listen :8080", "--to"),
+            ("--to a:1 --listen :8080", "belong to the --listen before"),
+            ("--listen 8080x --to a:1", "`8080x`"),
+            ("--listen :8080 --to a:1 --tls-cert c", "--tls-key"),
+            ("--listen :8080 --to a:1 --tls-cert c --tls-key k --tls-cert d", "one --tls-cert"),
+            ("d --trusted-proxies ten", "10.0.0.0/8"),
+            ("d --admin-addr 15000", "127.0.0.1:15000"),
+            ("d --limit nope=1", "is no limit"),
+        ] {
+            let error = run(arguments).unwrap_err().to_string();
+            assert!(error.contains(expected), "{arguments}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_admin_server_is_on_loopback_in_both_families_unless_said_otherwise() {
+        let addresses = |arguments: &str| {
+            let admin = run(arguments).unwrap().admin;
+            admin.iter().map(|admin| (admin.address.to_string(), admin.optional)).collect::<Vec<_>>()
+        };
+        assert_eq!(addresses("d"), [("127.0.0.1:15000".into(), false), ("[::1]:15000".into(), true)]);
+        assert_eq!(addresses("d --admin-addr off"), []);
+        assert_eq!(addresses("d --admin-addr 0.0.0.0:1"), [("0.0.0.0:1".into(), false)]);
+    }
+
+    #[test]
+    fn flags_are_built_to_what_they_mean() {
+        let run = run(
+            "d - --threads 3 --pin --driver io_uring --limit header_bytes_max=8KiB --limit idle_timeout=1m \
+             --trusted-proxies 10.0.0.0/8,::1 --drain-delay 5s --access-log json --access-log-file /var/log/a",
+        )
+        .unwrap();
+        assert_eq!(run.inputs, [Input::Path("d".into()), Input::Stdin]);
+        assert_eq!((run.threads, run.pin, run.driver), (Some(3), true, said::Driver::IoUring));
+        assert_eq!(run.limits.header_bytes_max, 8192);
+        assert_eq!(
+            run.trusted_proxies.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["10.0.0.0/8", "::1/128"]
+        );
+        assert_eq!(run.drain_delay.as_secs(), 5);
+        assert_eq!(run.logs.access, Some(AccessLog { json: true, file: Some("/var/log/a".into()) }));
+    }
+}

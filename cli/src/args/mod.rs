@@ -1,0 +1,6 @@
+//! Arguments: parsed to what was said (`said`), then built to what is meant (`meant`).
+
+pub(crate) mod limits;
+pub(crate) mod meant;
+pub(crate) mod said;
+pub(crate) mod units;

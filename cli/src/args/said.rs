@@ -1,0 +1,345 @@
+//! What was said on the command line and in the environment, word for word. Nothing is decided here.
+//!
+//! Every flag of `run` has an environment variable of its name, so that a container needs no arguments.
+
+use std::path::PathBuf;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::{limits, units};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default());
+
+/// A service mesh and ingress gateway in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "ringway", version, styles = STYLES, propagate_version = true, after_help = EXAMPLES)]
+pub(crate) struct Said {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ringway run conf/                                  serve what the manifests in conf/ say, and follow their changes
+  ringway run --listen :8080 --to localhost:3000     a reverse proxy in one line
+  ringway validate -f conf/                          find what is wrong before anyone runs it
+  ringway explain -f conf/ GET https://shop.example/cart
+                                                     which route would serve this, and why no other
+
+Exit codes:
+  0  all is well
+  1  problems were found, or the request would not be served
+  2  the command line is wrong
+  3  could not start
+  4  stopped by a second signal before everything was finished
+  5  a fault of ringway's own: please report it";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a gateway on Gateway API manifests, and follow their changes.
+    Run(Box<Run>),
+    /// Find what is wrong with manifests; exit 1 if anything is.
+    Validate(Validate),
+    /// Print the proxy configuration that manifests stand for.
+    Translate(Translate),
+    /// Say what would serve a request, and why nothing else would.
+    Explain(Explain),
+    /// Serve a tiny backend that answers every request with what it was.
+    DemoBackend(DemoBackend),
+    /// Print the version.
+    Version,
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  ringway run conf/                           all .yaml, .yml and .json files of a directory
+  ringway run gateway.yaml routes.yaml
+  kustomize build . | ringway run -           standard input, read once
+  ringway run --listen :8080 --to localhost:3000
+  ringway run --listen :8443 --tls-cert cert.pem --tls-key key.pem --to 10.0.0.1:80 --to 10.0.0.2:80
+  ringway run --listen :8080 --to localhost:3000 --print
+                                              the manifests that the flags stand for
+
+Signals:
+  TERM, INT   drain and exit; a second one exits at once
+  HUP         read all files again, reopen logs
+  USR1        reopen logs";
+
+#[derive(Args, Debug)]
+#[command(after_help = RUN_EXAMPLES, after_long_help = format!("{RUN_EXAMPLES}\n\nLimits and their defaults:\n{}", limits::listed()))]
+pub(crate) struct Run {
+    /// Manifests: directories, files, or - for standard input.
+    #[arg(value_name = "DIR|FILE|-", env = "RINGWAY_CONFIG", value_delimiter = ',')]
+    pub(crate) paths: Vec<PathBuf>,
+
+    /// Listen on an address without a manifest: `:8080`, `127.0.0.1:8080`, `[::1]:8080`. Repeatable.
+    #[arg(long, value_name = "[ADDRESS]:PORT", help_heading = "One line")]
+    pub(crate) listen: Vec<String>,
+
+    /// Where the --listen before it sends requests: `host:port`, `https://host`, `h2c://host:port`. Repeatable.
+    #[arg(long, value_name = "[SCHEME://]HOST:PORT", requires = "listen", help_heading = "One line")]
+    pub(crate) to: Vec<String>,
+
+    /// Certificate chain (PEM) for the --listen before it, which then speaks HTTPS.
+    #[arg(long, value_name = "FILE", requires = "listen", help_heading = "One line")]
+    pub(crate) tls_cert: Vec<PathBuf>,
+
+    /// Private key (PEM) of the --tls-cert before it.
+    #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "One line")]
+    pub(crate) tls_key: Vec<PathBuf>,
+
+    /// Print the manifests that --listen and --to stand for, and exit.
+    #[arg(long, requires = "listen", help_heading = "One line")]
+    pub(crate) print: bool,
+
+    /// Also serve the demo backend, for trying things out.
+    #[arg(long, value_name = "ADDRESS:PORT", num_args = 0..=1, default_missing_value = "127.0.0.1:3000", help_heading = "One line")]
+    pub(crate) demo_backend: Option<std::net::SocketAddr>,
+
+    /// Data threads. Default: one for each CPU that this process may use.
+    #[arg(long, env = "RINGWAY_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Process")]
+    pub(crate) threads: Option<u16>,
+
+    /// Pin each data thread to a CPU, even if others use it too.
+    #[arg(long, env = "RINGWAY_PIN", help_heading = "Process")]
+    pub(crate) pin: bool,
+
+    /// How the kernel is asked for I/O. `auto`: io_uring where it is allowed, else epoll.
+    #[arg(long, env = "RINGWAY_DRIVER", value_enum, default_value_t, help_heading = "Process")]
+    pub(crate) driver: Driver,
+
+    /// Set a limit, such as `header_bytes_max=64KiB` or `idle_timeout=10m`. Repeatable; --help lists all.
+    #[arg(
+        long = "limit",
+        env = "RINGWAY_LIMITS",
+        value_name = "NAME=VALUE",
+        value_delimiter = ',',
+        help_heading = "Process"
+    )]
+    pub(crate) limits: Vec<String>,
+
+    /// Proxies in front of this one, whose X-Forwarded-For and X-Request-ID are believed. Repeatable.
+    #[arg(
+        long,
+        env = "RINGWAY_TRUSTED_PROXIES",
+        value_name = "CIDR",
+        value_delimiter = ',',
+        help_heading = "Process"
+    )]
+    pub(crate) trusted_proxies: Vec<String>,
+
+    /// Let routes lead to Services of type ExternalName (any name that DNS knows).
+    #[arg(long, env = "RINGWAY_ALLOW_EXTERNAL_NAME", help_heading = "Process")]
+    pub(crate) allow_external_name: bool,
+
+    /// Count requests of the N busiest routes apart. Default: routes are not told apart.
+    #[arg(
+        long,
+        env = "RINGWAY_ROUTE_METRICS",
+        value_name = "N",
+        default_value_t = 0,
+        value_parser = clap::value_parser!(u16).range(..=1000),
+        help_heading = "Operation"
+    )]
+    pub(crate) route_metrics: u16,
+
+    /// Where /ready, /live, /metrics, /config and /status are answered: an address, or `off`. Repeatable.
+    #[arg(
+        long,
+        env = "RINGWAY_ADMIN_ADDR",
+        value_name = "ADDRESS:PORT|off",
+        value_delimiter = ',',
+        help_heading = "Operation"
+    )]
+    pub(crate) admin_addr: Vec<String>,
+
+    /// How long to go on accepting after the signal to stop, while /ready fails: for load balancers to notice.
+    #[arg(long, env = "RINGWAY_DRAIN_DELAY", value_name = "DURATION", default_value = "0", value_parser = units::duration, help_heading = "Operation")]
+    pub(crate) drain_delay: std::time::Duration,
+
+    /// How long requests under way may take to finish after that.
+    #[arg(long, env = "RINGWAY_DRAIN_TIMEOUT", value_name = "DURATION", default_value = "30s", value_parser = units::duration, help_heading = "Operation")]
+    pub(crate) drain_timeout: std::time::Duration,
+
+    #[command(flatten)]
+    pub(crate) logs: Logs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Logs {
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or by module: `info,ringway_proxy=debug`.
+    #[arg(
+        long,
+        env = "RINGWAY_LOG_LEVEL",
+        value_name = "FILTER",
+        default_value = "info",
+        help_heading = "Logs"
+    )]
+    pub(crate) log_level: String,
+
+    /// How it is logged, to standard error.
+    #[arg(long, env = "RINGWAY_LOG_FORMAT", value_enum, default_value_t, help_heading = "Logs")]
+    pub(crate) log_format: LogFormat,
+
+    /// One line for each request. `text` is Envoy's default format.
+    #[arg(long, env = "RINGWAY_ACCESS_LOG", value_enum, default_value_t, help_heading = "Logs")]
+    pub(crate) access_log: AccessLog,
+
+    /// Where these lines go: a file, reopened on HUP and USR1, or - for standard output.
+    #[arg(
+        long,
+        env = "RINGWAY_ACCESS_LOG_FILE",
+        value_name = "FILE",
+        default_value = "-",
+        help_heading = "Logs"
+    )]
+    pub(crate) access_log_file: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum Driver {
+    #[default]
+    Auto,
+    IoUring,
+    Epoll,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AccessLog {
+    #[default]
+    Off,
+    Text,
+    Json,
+}
+
+/// The manifests of a command that needs no running gateway.
+#[derive(Args, Debug)]
+pub(crate) struct Manifests {
+    /// Manifests: directories, files, or - for standard input. Repeatable.
+    #[arg(short = 'f', long = "file", value_name = "DIR|FILE|-", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  ringway validate -f conf/\n  kustomize build . | ringway validate -f - -o json\n\nWhat each code means: docs/validation-codes.md"
+)]
+pub(crate) struct Validate {
+    #[command(flatten)]
+    pub(crate) manifests: Manifests,
+
+    /// How problems are printed.
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: ProblemFormat,
+
+    /// As for `run`.
+    #[arg(long, env = "RINGWAY_ALLOW_EXTERNAL_NAME")]
+    pub(crate) allow_external_name: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProblemFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  ringway translate -f conf/ -o yaml > before.yaml")]
+pub(crate) struct Translate {
+    #[command(flatten)]
+    pub(crate) manifests: Manifests,
+
+    /// How the configuration is printed.
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: ValueFormat,
+
+    /// As for `run`.
+    #[arg(long, env = "RINGWAY_ALLOW_EXTERNAL_NAME")]
+    pub(crate) allow_external_name: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ValueFormat {
+    #[default]
+    Yaml,
+    Json,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  ringway explain -f conf/ GET http://shop.example/cart\n  ringway explain -f conf/ POST https://shop.example/ -H 'x-canary: 1' --client 203.0.113.7"
+)]
+pub(crate) struct Explain {
+    #[command(flatten)]
+    pub(crate) manifests: Manifests,
+
+    /// The request's method.
+    #[arg(value_name = "METHOD")]
+    pub(crate) method: String,
+
+    /// The request's URL.
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+
+    /// A header field, as `name: value`. Repeatable.
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub(crate) headers: Vec<String>,
+
+    /// The client's address.
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub(crate) client: std::net::IpAddr,
+
+    /// As for `run`.
+    #[arg(long, env = "RINGWAY_ALLOW_EXTERNAL_NAME")]
+    pub(crate) allow_external_name: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DemoBackend {
+    /// Where it listens.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3000")]
+    pub(crate) listen: std::net::SocketAddr,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Said::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_about_the_process_has_an_environment_variable_of_its_name() {
+        let command = Said::command();
+        let run = command.get_subcommands().find(|command| command.get_name() == "run").unwrap();
+        let process = ["Process", "Operation", "Logs"];
+        let flags: Vec<_> = run
+            .get_arguments()
+            .filter(|argument| argument.get_help_heading().is_some_and(|heading| process.contains(&heading)))
+            .collect();
+        assert_eq!(flags.len(), 14, "threads, pin, driver, limits and so on");
+        for flag in flags {
+            let long = flag.get_long().unwrap();
+            let name = if long == "limit" { "limits" } else { long };
+            let expected = format!("RINGWAY_{}", name.replace('-', "_").to_uppercase());
+            assert_eq!(flag.get_env().and_then(|name| name.to_str()), Some(&*expected));
+        }
+    }
+}

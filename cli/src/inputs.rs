@@ -1,0 +1,106 @@
+//! From what the user named to what is read: files, directories, standard input, and the manifest of one line.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use ringway_controller::source::{FILE_BYTES_MAX, Made, Root, SourceName};
+
+use crate::args::meant::Input;
+use crate::oneline::{self, Forward, Pem};
+
+/// A certificate chain or key longer than this is none.
+const PEM_BYTES_MAX: u64 = 1 << 20;
+
+/// What to read. Standard input is read here, to its end. What is not there is an error now: later, a file that goes
+/// missing keeps what it said.
+pub(crate) fn roots(inputs: &[Input]) -> anyhow::Result<Vec<Root>> {
+    inputs.iter().map(root).collect()
+}
+
+fn root(input: &Input) -> anyhow::Result<Root> {
+    match input {
+        Input::Path(path) => {
+            path.metadata().with_context(|| format!("cannot read {}", path.display()))?;
+            Ok(Root::Path(path.clone()))
+        }
+        Input::Stdin => {
+            let mut text = String::new();
+            let stdin = std::io::stdin().lock();
+            stdin.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).context("cannot read standard input")?;
+            if text.len() as u64 > FILE_BYTES_MAX {
+                bail!("standard input holds more than the {FILE_BYTES_MAX} bytes that are read");
+            }
+            Ok(Root::Text("-".into(), text))
+        }
+        Input::Lines(forwards) => {
+            let lines = Lines::new(forwards.clone());
+            lines.text().map_err(anyhow::Error::msg)?;
+            Ok(Root::Made(Arc::new(lines)))
+        }
+    }
+}
+
+/// `--listen` and `--to`, made anew when a certificate is renewed.
+#[derive(Debug)]
+struct Lines {
+    forwards: Vec<Forward>,
+    files: Vec<PathBuf>,
+}
+
+impl Lines {
+    fn new(forwards: Vec<Forward>) -> Self {
+        let files = forwards.iter().flat_map(|forward| forward.cert.iter().chain(&forward.key)).cloned();
+        Self { files: files.collect(), forwards }
+    }
+}
+
+impl Made for Lines {
+    fn name(&self) -> SourceName {
+        "--listen".into()
+    }
+
+    fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    fn text(&self) -> Result<String, String> {
+        let pem = |forward: &Forward| match (&forward.cert, &forward.key) {
+            (Some(cert), Some(key)) => Ok(Some(Pem { cert: read_pem(cert)?, key: read_pem(key)? })),
+            _ => Ok(None),
+        };
+        let pems = self.forwards.iter().map(pem).collect::<Result<Vec<_>, String>>()?;
+        Ok(oneline::manifest(&self.forwards, &pems))
+    }
+}
+
+fn read_pem(path: &Path) -> Result<String, String> {
+    let named = |reason: String| format!("{}: {reason}", path.display());
+    let file = fs::File::open(path).map_err(|error| named(error.to_string()))?;
+    let mut text = String::new();
+    file.take(PEM_BYTES_MAX).read_to_string(&mut text).map_err(|error| named(error.to_string()))?;
+    if !text.contains("-----BEGIN ") {
+        return Err(named("holds no PEM block (-----BEGIN …)".to_owned()));
+    }
+    Ok(text)
+}
+
+/// The manifest that `--listen` and `--to` stand for, as it could be saved: private keys are left to be filled in.
+pub(crate) fn printed(inputs: &[Input]) -> anyhow::Result<String> {
+    let forwards = inputs.iter().filter_map(|input| match input {
+        Input::Lines(forwards) => Some(forwards),
+        Input::Path(_) | Input::Stdin => None,
+    });
+    let forwards: Vec<Forward> = forwards.flatten().cloned().collect();
+    let pem = |forward: &Forward| {
+        forward.cert.as_ref().map(|cert| {
+            let key = forward.key.as_deref().unwrap_or(Path::new("?"));
+            let key = format!("# the contents of {}", key.display());
+            anyhow::Ok(Pem { cert: read_pem(cert).map_err(anyhow::Error::msg)?, key })
+        })
+    };
+    let pems = forwards.iter().map(|forward| pem(forward).transpose()).collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(oneline::manifest(&forwards, &pems))
+}

@@ -1,0 +1,153 @@
+//! The proxy, shared by the pipeline that configures it and the admin server that shows it.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ringway_config::{Config, Delta};
+use ringway_controller::publish::{Applied, DataPlane, FailedBind};
+use ringway_controller::standalone::Board;
+use ringway_proxy::Proxy;
+use ringway_proxy::tls::{TlsPlace, TlsProblem};
+use serde_json::{Value, json};
+
+use crate::admin::{Facts, Readiness};
+use crate::metrics::{self, Process};
+use crate::writer::Lines;
+
+/// The proxy and what is known of it. Locks are held by the control side only; no core ever waits for one.
+#[derive(Clone)]
+pub(crate) struct Plane(Arc<Shared>);
+
+struct Shared {
+    proxy: Mutex<Proxy>,
+    // Apart from the proxy, which is busy while a change is on its way. Set only when every core has it.
+    in_force: Mutex<Arc<Config>>,
+    readiness: AtomicU8,
+}
+
+impl Plane {
+    /// A proxy without configuration.
+    pub(crate) fn new(proxy: Proxy) -> Self {
+        let in_force = Mutex::new(Arc::clone(proxy.config()));
+        Self(Arc::new(Shared { proxy: Mutex::new(proxy), in_force, readiness: AtomicU8::new(STARTING) }))
+    }
+
+    /// The proxy, for as long as it is held.
+    pub(crate) fn proxy(&self) -> MutexGuard<'_, Proxy> {
+        lock(&self.0.proxy)
+    }
+
+    /// The configuration that every core serves by.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(&lock(&self.0.in_force))
+    }
+
+    /// Says from now on whether traffic should be sent here.
+    pub(crate) fn set_readiness(&self, readiness: Readiness) {
+        let value = match readiness {
+            Readiness::Starting => STARTING,
+            Readiness::Ready => READY,
+            Readiness::Draining => DRAINING,
+        };
+        self.0.readiness.store(value, Ordering::Release);
+    }
+
+    /// Stops accepting and waits for what is under way; says whether all of it ended in time.
+    pub(crate) fn drain(&self, patience: Duration) -> bool {
+        self.proxy().drain(patience)
+    }
+}
+
+const STARTING: u8 = 0;
+const READY: u8 = 1;
+const DRAINING: u8 = 2;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What somebody panicked over is still the newest there is.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl DataPlane for Plane {
+    fn apply(&mut self, delta: Delta) -> Applied {
+        let mut proxy = self.proxy();
+        let (failed_binds, problems) = match proxy.apply(delta) {
+            Ok(applied) => (
+                applied.failed_binds.into_iter().flat_map(failed_binds).collect(),
+                applied.tls_problems.iter().map(tls_problem).collect(),
+            ),
+            // A core that does not answer: the process is about to be ended by whoever watches the cores.
+            Err(error) => (Vec::new(), vec![format!("the configuration is not on every core: {error}")]),
+        };
+        *lock(&self.0.in_force) = Arc::clone(proxy.config());
+        Applied { generation: proxy.generation(), failed_binds, problems }
+    }
+}
+
+fn failed_binds(failed: ringway_proxy::FailedBind) -> impl Iterator<Item = FailedBind> {
+    let ringway_proxy::FailedBind { listeners, bind, error } = failed;
+    listeners.into_iter().map(move |listener| FailedBind { listener, bind, reason: error.to_string() })
+}
+
+fn tls_problem(problem: &TlsProblem) -> String {
+    match &problem.place {
+        TlsPlace::Listener(key) => format!("TLS of listener {key}: {}", problem.fault),
+        TlsPlace::Cluster(key) => format!("TLS to {key}: {}", problem.fault),
+    }
+}
+
+/// What the admin server shows.
+pub(crate) struct Shown {
+    pub(crate) plane: Plane,
+    pub(crate) board: Board,
+    pub(crate) log: Lines,
+}
+
+impl Facts for Shown {
+    fn readiness(&self) -> Readiness {
+        match self.plane.0.readiness.load(Ordering::Acquire) {
+            READY => Readiness::Ready,
+            DRAINING => Readiness::Draining,
+            _ => Readiness::Starting,
+        }
+    }
+
+    fn config(&self) -> Arc<Config> {
+        self.plane.config()
+    }
+
+    fn metrics(&self) -> String {
+        let mut out = String::new();
+        let proxy = self.plane.proxy();
+        match proxy.report() {
+            Ok(counted) => counted.prometheus(&mut out),
+            Err(error) => tracing::error!(%error, "the cores do not say what they counted"),
+        }
+        let process = Process {
+            driver: proxy.driver().name(),
+            cores: proxy.cores(),
+            log_lines_dropped: self.log.dropped(),
+        };
+        drop(proxy);
+        metrics::write(&mut out, &process, &self.board.read());
+        out
+    }
+
+    fn status(&self) -> Value {
+        let report = self.board.read();
+        let statuses = report.statuses.shown().iter();
+        let statuses = statuses.map(|(key, status)| json!({"object": key.to_string(), "status": status}));
+        let unbound = report.failed_binds.iter().map(|failed| {
+            json!({"listener": failed.listener.as_str(), "port": failed.bind.port, "reason": failed.reason})
+        });
+        json!({
+            "generation": report.generation,
+            "since": report.since,
+            "files": report.files,
+            "objects": statuses.collect::<Vec<_>>(),
+            "problems": report.problems,
+            "unbound": unbound.collect::<Vec<_>>(),
+            "tls": report.plane_problems,
+        })
+    }
+}

@@ -1,0 +1,286 @@
+//! `ringway run`: starts everything, waits for signals, and ends it in order. Read it top to bottom.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use ringway_controller::standalone::{Board, Inbox, Orders, Standalone, orders};
+use ringway_core::access_log::Format;
+use ringway_core::headers::TrustedProxies;
+use ringway_core::record::SeriesLimits;
+use ringway_gateway_api::Options;
+use ringway_proxy::access_log::AccessLogSettings;
+use ringway_proxy::io::Inherited;
+use ringway_proxy::worker::Settings;
+use ringway_proxy::{Proxy, io};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::admin::{self, AdminServer, Readiness};
+use crate::args::meant;
+use crate::args::said::{Driver, LogFormat};
+use crate::plane::{Plane, Shown};
+use crate::writer::{Lines, Target};
+use crate::{demo, exit, greeting, http, inputs, logs, systemd};
+
+/// How often it is looked whether every data thread is still there.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// Runs until it is told to stop.
+pub(crate) fn run(meant: meant::Run) -> anyhow::Result<ExitCode> {
+    let log = logs::start(&meant.logs.filter, meant.logs.format)?;
+    let access = meant.logs.access.as_ref().map(access_log).transpose()?;
+    raise_descriptor_limit();
+    let roots = inputs::roots(&meant.inputs)?;
+    let plane = Plane::new(start(&meant, access.as_ref())?);
+    let options =
+        Options { allow_external_name: meant.allow_external_name, ..Options::standalone(own_addresses()) };
+    let standalone = Standalone::new(roots, options, plane.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let access = access.map(|(lines, _)| lines);
+    let served = runtime.block_on(serve(&meant, standalone, &plane, &log, access.as_ref()));
+    runtime.shutdown_background();
+    log.flush();
+    access.iter().for_each(Lines::flush);
+    served
+}
+
+fn access_log(meant: &meant::AccessLog) -> anyhow::Result<(Lines, Format)> {
+    let target = meant.file.clone().map_or(Target::Stdout, Target::File);
+    let lines =
+        Lines::start(target.clone()).with_context(|| format!("cannot write the access log to {target}"))?;
+    Ok((lines, if meant.json { Format::Json } else { Format::Text }))
+}
+
+fn start(meant: &meant::Run, access: Option<&(Lines, Format)>) -> anyhow::Result<Proxy> {
+    let access_log =
+        access.map(|(lines, format)| AccessLogSettings { format: *format, sink: Arc::new(lines.clone()) });
+    let passed = systemd::sockets().context("cannot take the sockets that systemd passed")?;
+    let options = ringway_proxy::Options {
+        threads: meant.threads,
+        pin: meant.pin.then_some(true),
+        driver: match meant.driver {
+            Driver::Auto => io::Driver::Auto,
+            Driver::IoUring => io::Driver::IoUring,
+            Driver::Epoll => io::Driver::Epoll,
+        },
+        settings: Settings {
+            limits: meant.limits.clone(),
+            trusted: TrustedProxies::new(meant.trusted_proxies.clone()),
+            series: SeriesLimits { routes_max: meant.route_metrics, ..SeriesLimits::default() },
+            access_log,
+        },
+        inherited: Inherited::new(passed)?,
+    };
+    let proxy = Proxy::start(options).context("cannot start the data threads")?;
+    let driver = proxy.driver();
+    tracing::info!(
+        threads = proxy.cores(),
+        driver = driver.name(),
+        reason = driver.reason,
+        "data threads run"
+    );
+    Ok(proxy)
+}
+
+async fn serve(
+    meant: &meant::Run,
+    standalone: Standalone<Plane>,
+    plane: &Plane,
+    log: &Lines,
+    access: Option<&Lines>,
+) -> anyhow::Result<ExitCode> {
+    let board = standalone.board();
+    let listeners = admin::bind(&meant.admin).await?;
+    let admin: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let shown = Shown { plane: plane.clone(), board: board.clone(), log: log.clone() };
+    let server = Arc::new(AdminServer(Arc::new(shown)));
+    for listener in listeners {
+        tokio::spawn(http::serve(listener, Arc::clone(&server)));
+    }
+    if let Some(address) = meant.demo_backend {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("the demo backend cannot listen on {address}"))?;
+        tokio::spawn(demo::serve(listener));
+    }
+    let mut signals = Signals::new()?;
+    let (orders, inbox) = orders()?;
+    let (first, pipeline) = spawn_pipeline(standalone, inbox)?;
+
+    // The first configuration.
+    tokio::select! {
+        done = first => done.context("reading the first configuration failed; the log says why")?,
+        () = signals.until_stop() => return Ok(ExitCode::SUCCESS),
+    }
+    plane.set_readiness(Readiness::Ready);
+    let threads = {
+        let proxy = plane.proxy();
+        let plural = if proxy.cores() == 1 { "" } else { "s" };
+        format!("{} data thread{plural}, {}", proxy.cores(), proxy.driver().name())
+    };
+    if meant.logs.format == LogFormat::Text {
+        let bound = plane.proxy().bound().clone();
+        let text = greeting::greeting(&plane.config(), &bound, &board.read(), &admin, &threads);
+        log.send(text.into_bytes());
+    }
+    systemd::ready(&format!("serving on {threads}"));
+
+    // Until the signal to stop.
+    let mut watch = tokio::time::interval(WATCH);
+    let mut frozen = false;
+    loop {
+        tokio::select! {
+            told = signals.next() => match told {
+                Told::Stop => break,
+                Told::Reload => {
+                    systemd::reloading();
+                    rescan(&orders, &board).await;
+                    reopen(access);
+                    systemd::ready(&format!("serving on {threads}"));
+                }
+                Told::Reopen => reopen(access),
+            },
+            _ = watch.tick() => {
+                if !plane.proxy().is_alive() {
+                    tracing::error!("a data thread has ended by a fault of ringway's");
+                    return Ok(ExitCode::from(exit::FAULT));
+                }
+                if pipeline.is_finished() && !frozen {
+                    frozen = true;
+                    tracing::error!("the configuration is frozen: its thread has ended by a fault of ringway's");
+                }
+            }
+        }
+    }
+
+    // Draining: refuse to be chosen, go on for a while, then finish what is under way.
+    tracing::info!(delay = ?meant.drain_delay, timeout = ?meant.drain_timeout, "draining");
+    plane.set_readiness(Readiness::Draining);
+    systemd::stopping();
+    let drained = async {
+        tokio::time::sleep(meant.drain_delay).await;
+        // A change of configuration now would bind again what is to be closed.
+        drop(orders);
+        let (plane, timeout) = (plane.clone(), meant.drain_timeout);
+        let finish = move || {
+            let _frozen = pipeline.join();
+            plane.drain(timeout)
+        };
+        tokio::task::spawn_blocking(finish).await
+    };
+    tokio::select! {
+        all = drained => {
+            if !all? {
+                tracing::warn!("the time to finish is over: what was still under way is cut");
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        () = signals.until_stop() => {
+            tracing::warn!("told again to stop: what is under way is cut");
+            Ok(ExitCode::from(exit::CUT_SHORT))
+        }
+    }
+}
+
+/// Starts the thread that follows the files. Tells when the first configuration is in force.
+fn spawn_pipeline(
+    mut standalone: Standalone<Plane>,
+    inbox: Inbox,
+) -> anyhow::Result<(oneshot::Receiver<()>, JoinHandle<()>)> {
+    let (in_force, first) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("config".to_owned()).spawn(move || {
+        standalone.first();
+        // Nobody listens if it was told to stop meanwhile.
+        let _stopped = in_force.send(());
+        standalone.run(&inbox);
+    })?;
+    Ok((first, thread))
+}
+
+/// Has all files looked at, and waits until that is done: systemd wants to know.
+async fn rescan(orders: &Orders, board: &Board) {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    const STEP: Duration = Duration::from_millis(5);
+    let before = board.read().scans;
+    orders.rescan();
+    let done = async {
+        while board.read().scans == before {
+            tokio::time::sleep(STEP).await;
+        }
+    };
+    if tokio::time::timeout(PATIENCE, done).await.is_err() {
+        tracing::warn!("reading the files takes longer than {PATIENCE:?}");
+    }
+}
+
+fn reopen(access: Option<&Lines>) {
+    if let Some(lines) = access {
+        lines.reopen();
+    }
+}
+
+/// A descriptor for each connection on either side is more than the usual soft limit; the hard one is for us to use.
+fn raise_descriptor_limit() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_err() {
+        tracing::warn!(?current, "the limit of open files stays as it is");
+    }
+}
+
+/// The addresses by which others reach this machine: those it would speak from. No packet is sent to find out.
+fn own_addresses() -> Vec<IpAddr> {
+    // Documentation addresses (RFC 5737, RFC 3849): outside of every local network.
+    let outside = [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:db8::1]:9")];
+    let own = |(from, to): (&str, &str)| {
+        let socket = UdpSocket::bind(from).ok()?;
+        socket.connect(to).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    let found: Vec<IpAddr> = outside.into_iter().filter_map(own).collect();
+    if found.is_empty() { vec![Ipv4Addr::LOCALHOST.into()] } else { found }
+}
+
+/// What a signal tells us.
+enum Told {
+    Stop,
+    Reload,
+    Reopen,
+}
+
+/// The signals that we listen to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    user: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            user: signal(SignalKind::user_defined1())?,
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.hangup.recv() => Told::Reload,
+            _ = self.user.recv() => Told::Reopen,
+        }
+    }
+
+    async fn until_stop(&mut self) {
+        while !matches!(self.next().await, Told::Stop) {}
+    }
+}
