@@ -162,7 +162,9 @@ impl<'c, E: Env> Http1Source<'c, E> {
             };
             match ahead {
                 Some(decoded) => break decoded,
-                None => self.receive().await?,
+                // The end of the connection is the end of the body; nothing follows it that could be proof of one.
+                None if self.receive().await? == 0 => break Decoded::End,
+                None => {}
             }
         };
         match decoded {
@@ -210,19 +212,19 @@ impl<'c, E: Env> Http1Source<'c, E> {
         }
     }
 
-    async fn receive(&mut self) -> Result<(), BodyFailure> {
-        if self.inbox.is_none() {
-            match self.link.first_fill(self.buffers, self.idle).await? {
-                Some(buffer) => *self.inbox = Some(buffer),
-                None => self.decoder.connection_ended().map_err(|_| BodyFailure::Broken)?,
+    /// Receives some bytes; 0: the connection ended, and the body may end with it.
+    async fn receive(&mut self) -> Result<usize, BodyFailure> {
+        let count = match &mut *self.inbox {
+            Some(inbox) => self.link.fill(inbox, self.idle).await?,
+            None => {
+                *self.inbox = self.link.first_fill(self.buffers, self.idle).await?;
+                self.inbox.as_ref().map_or(0, |inbox| inbox.filled().len())
             }
-            return Ok(());
-        }
-        let inbox = self.inbox.as_mut().expect("it has just been taken");
-        if self.link.fill(inbox, self.idle).await? == 0 {
+        };
+        if count == 0 {
             self.decoder.connection_ended().map_err(|_| BodyFailure::Broken)?;
         }
-        Ok(())
+        Ok(count)
     }
 }
 
