@@ -273,14 +273,21 @@ impl<C: Clone> SharedPool<C> {
         idle.map(|conn| conn.idle_since + self.limits.idle_age_max).min()
     }
 
-    /// The endpoint is gone: no connection takes a further stream; those without streams come back to be closed.
+    /// No connection of today takes a further stream, since they were made for another configuration; those without
+    /// streams come back to be closed.
     #[must_use = "the caller closes them"]
-    pub fn drain(&mut self) -> Vec<C> {
-        self.drained = true;
+    pub fn close_all(&mut self) -> Vec<C> {
         for conn in &mut self.conns {
             conn.closing = true;
         }
         self.remove_idle(|_| true)
+    }
+
+    /// The endpoint is gone: no connection takes a further stream; those without streams come back to be closed.
+    #[must_use = "the caller closes them"]
+    pub fn drain(&mut self) -> Vec<C> {
+        self.drained = true;
+        self.close_all()
     }
 
     /// How many connections there are.

@@ -257,6 +257,14 @@ impl<E: Env> Sink<'_, E> {
         }
     }
 
+    /// Ends when the receiver wants no more of it.
+    pub async fn gone(&mut self) {
+        match self {
+            Self::Http1(_) => std::future::pending().await,
+            Self::Http2(sink) => sink.gone().await,
+        }
+    }
+
     /// Sends what was gathered: before waiting for anything else.
     pub async fn flush(&mut self) -> Result<(), BodyFailure> {
         match self {

@@ -10,6 +10,7 @@ use ringway_core::{Failure, Fields};
 
 use crate::body::{BodyFailure, Chunk, Frame, Sink, Source};
 use crate::env::Env;
+use crate::race::{First, race};
 
 /// Something that frames are pulled from: a [`Source`], or an [`Upload`] that can be pulled again.
 pub trait Frames {
@@ -48,7 +49,11 @@ pub async fn carry<E: Env>(
         if !from.is_ready() {
             to.flush().await.map_err(CarryFailure::Sink)?;
         }
-        match from.next().await.map_err(CarryFailure::Source)? {
+        let next = match race(from.next(), to.gone()).await {
+            First::One(next) => next,
+            First::Two(()) => return Err(CarryFailure::Sink(BodyFailure::Reset)),
+        };
+        match next.map_err(CarryFailure::Source)? {
             Frame::Data(chunk) => {
                 let length = chunk.as_slice().len() as u64;
                 to.data(chunk).await.map_err(CarryFailure::Sink)?;

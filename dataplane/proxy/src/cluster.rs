@@ -12,10 +12,11 @@ use ringway_config::{EndpointSet, EndpointSource};
 use ringway_core::Instant;
 use ringway_core::balance::{Balancer, EndpointId};
 use ringway_core::limits::Limits;
-use ringway_core::pool::{CleanEnd, Lease, Pool, PoolLimits};
+use ringway_core::pool::{CleanEnd, Lease, Pool, PoolLimits, SharedId, SharedPool, Stream};
 
 use crate::env::Env;
 use crate::http1::Http1Client;
+use crate::http2::SharedClient;
 use crate::tls::ClientTls;
 
 /// A live cluster.
@@ -26,6 +27,7 @@ pub struct Cluster<E: Env> {
     /// Which endpoint, by policy and health.
     pub balancer: RefCell<Balancer>,
     pools: RefCell<HashMap<EndpointId, Pool<Http1Client<E>>>>,
+    shared: RefCell<HashMap<EndpointId, SharedPool<SharedClient>>>,
     pool_limits: PoolLimits,
     retired: Cell<bool>,
 }
@@ -44,6 +46,7 @@ impl<E: Env> Cluster<E> {
             tls: RefCell::new(tls.map(Arc::clone)),
             balancer: RefCell::new(Balancer::new(spec.balance, spec.outlier.is_some())),
             pools: RefCell::default(),
+            shared: RefCell::default(),
             pool_limits: PoolLimits {
                 idle_max: limits.upstream_idle_connections_max,
                 idle_age_max: limits.upstream_idle_timeout,
@@ -97,8 +100,13 @@ impl<E: Env> Cluster<E> {
             let mut pools = self.pools.borrow_mut();
             changed.removed.iter().filter_map(|endpoint| pools.remove(endpoint)).collect()
         };
+        let drained: Vec<_> = {
+            let mut shared = self.shared.borrow_mut();
+            let gone = shared.iter_mut().filter(|(endpoint, _)| changed.removed.contains(endpoint));
+            gone.flat_map(|(_, pool)| pool.drain()).collect()
+        };
         // Closed after the borrow has ended.
-        drop(closed);
+        drop((closed, drained));
     }
 
     /// It is no longer configured: nothing idle is kept, what is under way ends by itself.
@@ -133,6 +141,36 @@ impl<E: Env> Cluster<E> {
         drop(closed);
     }
 
+    /// A stream on a connection that is there and has room.
+    pub fn begin_stream(&self, endpoint: EndpointId) -> Option<Stream<SharedClient>> {
+        self.shared.borrow_mut().get_mut(&endpoint)?.begin()
+    }
+
+    /// Adds a shared connection.
+    pub fn add_connection(
+        &self,
+        endpoint: EndpointId,
+        client: SharedClient,
+        streams_max: u32,
+        now: Instant,
+    ) -> SharedId {
+        let mut shared = self.shared.borrow_mut();
+        let pool = shared.entry(endpoint).or_insert_with(|| SharedPool::new(self.pool_limits));
+        pool.add(client, streams_max, now)
+    }
+
+    /// A stream has ended; its connection goes with it if it is the last one of a connection that is closing.
+    pub fn stream_ended(&self, endpoint: EndpointId, id: SharedId, now: Instant) {
+        let closed = self.shared.borrow_mut().get_mut(&endpoint).and_then(|pool| pool.ended(id, now));
+        drop(closed);
+    }
+
+    /// A shared connection takes no further stream.
+    pub fn retire_connection(&self, endpoint: EndpointId, id: SharedId) {
+        let closed = self.shared.borrow_mut().get_mut(&endpoint).and_then(|pool| pool.retire(id));
+        drop(closed);
+    }
+
     /// Closes connections that have been idle for too long.
     pub fn expire(&self, now: Instant) {
         let closed: Vec<_> = {
@@ -141,12 +179,20 @@ impl<E: Env> Cluster<E> {
             pools.retain(|_, pool| !pool.is_empty());
             closed
         };
-        drop(closed);
+        let unused: Vec<_> = {
+            let mut shared = self.shared.borrow_mut();
+            let unused = shared.values_mut().flat_map(|pool| pool.expire(now)).collect();
+            shared.retain(|_, pool| !pool.is_empty());
+            unused
+        };
+        drop((closed, unused));
     }
 
     fn close_idle(&self) {
         let pools = self.pools.take();
-        drop(pools);
+        // Streams that are under way keep their connections; no further one begins on them.
+        let drained: Vec<_> = self.shared.borrow_mut().values_mut().flat_map(SharedPool::close_all).collect();
+        drop((pools, drained));
     }
 
     fn set_endpoints(&self, endpoints: Option<&Arc<EndpointSet>>) {

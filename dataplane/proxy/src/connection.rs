@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ringway_config::{Bind, Listener, ListenerProtocol};
+use ringway_core::headers::TrustedProxies;
 use ringway_core::proxy_protocol::{ProxyHeader, parse_proxy_header};
 use ringway_core::record::{Event, Limit};
 use ringway_core::sniff::{self, Cleartext};
@@ -43,7 +44,7 @@ pub async fn serve<E: Env>(worker: &Rc<Worker<E>>, bind: Bind, socket: E::Socket
     let mut inbox = None;
     if proxied {
         match deadline.within(until, read_proxy_header(worker, &socket, &mut inbox)).await {
-            Ok(Some(header)) => take_over(&mut arrival, header),
+            Ok(Some(header)) => take_over(&mut arrival, header, &worker.trusted),
             _ => return worker.count(Event::HandshakeFailed),
         }
     }
@@ -61,12 +62,13 @@ pub async fn serve<E: Env>(worker: &Rc<Worker<E>>, bind: Bind, socket: E::Socket
     }
 }
 
-/// What came by PROXY protocol is believed: the listener asks for it.
-fn take_over(arrival: &mut Arrival, header: ProxyHeader) {
+/// What came by PROXY protocol is believed: the listener asks for it. The forwarded fields behind it are the client's own,
+/// so they are believed only if that client is trusted.
+fn take_over(arrival: &mut Arrival, header: ProxyHeader, trusted: &TrustedProxies) {
     if let Some(told) = header.told {
         arrival.client = told.source;
         arrival.local = told.destination;
-        arrival.trusted = true;
+        arrival.trusted = trusted.contains(told.source.ip());
     }
 }
 

@@ -93,6 +93,14 @@ impl<'c, E: Env> Reply<'c, E> {
         }
     }
 
+    /// Ends when the client has given up the exchange. An HTTP/1 client that ends its side may still read.
+    pub async fn gone(&mut self) {
+        match self {
+            Self::Http1(_) => std::future::pending().await,
+            Self::Http2(reply) => reply.gone().await,
+        }
+    }
+
     /// Cuts off an answer that has begun: the client must not take it for whole.
     pub fn abort(&mut self) {
         match self {

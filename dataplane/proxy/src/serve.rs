@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
+use ringway_config::UpstreamProtocol;
 use ringway_core::balance::{Outcome, Pick};
 use ringway_core::health::{Verdict, verdict, verdict_of};
 use ringway_core::http1::{BodyFraming, ResponseKind};
@@ -24,7 +25,9 @@ use crate::carry::{Beside, CarryFailure, beside, carry};
 use crate::cluster::{Cluster, InFlight};
 use crate::env::Env;
 use crate::exchange::Exchange;
+use crate::http1;
 use crate::mirror;
+use crate::race::{First, race};
 use crate::upstream::{self, NoResponse, ResponseSide};
 use crate::worker::Worker;
 
@@ -37,12 +40,18 @@ pub async fn serve<E: Env>(exchange: &mut Exchange<'_, E>, worker: &Rc<Worker<E>
         exchange.facts.capture(exchange.request);
     }
     let decision = worker.view().decide(exchange.arrival, exchange.request, worker.env.draw());
-    let outcome = match decision {
-        Decision::Forward(plan) => forward(exchange, &plan, worker, &mut summary).await,
-        Decision::Answer(answer) => answer_with(exchange, worker, answer, &mut summary).await,
-    };
-    if let Err(failure) = outcome {
-        fail(exchange, worker, &failure, &mut summary).await;
+    match decision {
+        Decision::Answer(answer) => {
+            if let Err(failure) = answer_with(exchange, worker, answer, &mut summary).await {
+                cut_off(exchange, &failure, &mut summary);
+            }
+        }
+        Decision::Forward(plan) => {
+            let facts = plan.facts(exchange.request);
+            if let Err(failure) = forward(exchange, &plan, &facts, worker, &mut summary).await {
+                fail(exchange, &plan, &facts, worker, &failure, &mut summary).await;
+            }
+        }
     }
     summary.request_body_bytes = exchange.body.received();
     summary.duration = worker.env.now().since(exchange.started);
@@ -53,6 +62,7 @@ pub async fn serve<E: Env>(exchange: &mut Exchange<'_, E>, worker: &Rc<Worker<E>
 async fn forward<E: Env>(
     exchange: &mut Exchange<'_, E>,
     forward: &Forward<Cluster<E>>,
+    facts: &RequestFacts,
     worker: &Rc<Worker<E>>,
     summary: &mut Summary,
 ) -> Result<(), Failure> {
@@ -65,10 +75,12 @@ async fn forward<E: Env>(
     exchange.body.limit(forward.plan.request_body_bytes_max);
     exchange.body.check_declared(exchange.framing)?;
 
-    let facts = forward.facts(exchange.request);
     let mut mirrors = Vec::new();
     forward.apply_request(exchange.request, &mut || worker.env.draw() as u32, &mut mirrors);
 
+    if cluster.spec().protocol != UpstreamProtocol::Http2 {
+        http1::upgrade_instead_of_connect(exchange.request, || worker.env.draw());
+    }
     let mut attempts = Attempts::new(&forward.plan.timeouts, exchange.started);
     let mut tried = Vec::new();
     let idempotent = exchange.request.method.is_idempotent();
@@ -78,7 +90,7 @@ async fn forward<E: Env>(
         let Some(pick) = pick else { break Err(Failure::NoEndpoint) };
         summary.attempts += 1;
         summary.endpoint = Some(pick.address);
-        let attempt = Attempt { forward, cluster, worker, facts: &facts, pick, sent: Cell::new(None) };
+        let attempt = Attempt { forward, cluster, worker, facts, pick, sent: Cell::new(None) };
         let outcome = match attempts.timer(now) {
             None => attempt.make(exchange, &mut attempts, summary).await,
             Some((at, expiry)) => {
@@ -165,8 +177,9 @@ impl<E: Env> Attempt<'_, E> {
             .map_err(|cause| self.failure(Evidence::Unsent, cause))?;
         let reused = upstream.is_reused();
         let idle = self.worker.limits.body_idle_timeout;
+        // Over HTTP/2 only an extended CONNECT can become a tunnel.
+        let upgrade = exchange.upgrade && (!upstream.is_multiplexed() || exchange.request.protocol.is_some());
         let (request_side, response_side) = upstream.split(exchange.upstream_out);
-        let upgrade = exchange.upgrade;
         let mut up = request_side
             .begin(exchange.request, exchange.framing, upgrade, idle)
             .map_err(|failure| self.unanswered(reused, failure))?;
@@ -284,7 +297,12 @@ impl<E: Env> Receiving<'_, '_, E> {
         let limits = &attempt.worker.limits;
         let start = loop {
             let patience = limits.response_header_timeout;
-            let start = match side.head(limits, &self.method, response, patience).await {
+            let head = side.head(limits, &self.method, response, patience);
+            let head = match race(head, reply.gone()).await {
+                First::One(head) => head,
+                First::Two(()) => return Err(Failure::ClientGone),
+            };
+            let start = match head {
                 Ok(start) => start,
                 // The time for a response begins when the request has ended.
                 Err(NoResponse::Idle) if !self.uploaded.get() => continue,
@@ -464,25 +482,32 @@ async fn answer_with<E: Env>(
     Ok(())
 }
 
-/// Tells the client of a failure, if there still is somebody to tell and nothing was told yet.
+/// Tells the client of a failure, if there still is somebody to tell and nothing was told yet. The rule's response
+/// steps apply: without its CORS fields a browser would hide the error from the script that needs to see it.
 async fn fail<E: Env>(
     exchange: &mut Exchange<'_, E>,
+    forward: &Forward<Cluster<E>>,
+    facts: &RequestFacts,
     worker: &Worker<E>,
     failure: &Failure,
     summary: &mut Summary,
 ) {
     let used_up = summary.flags.contains(Flag::UpstreamRetryLimitExceeded);
-    let answer = answer_for(failure, used_up).filter(|_| !exchange.reply.is_begun());
-    let told = match answer {
-        Some(answer) => answer_with(exchange, worker, answer, summary).await.is_ok(),
-        None => false,
+    let Some(mut answer) = answer_for(failure, used_up).filter(|_| !exchange.reply.is_begun()) else {
+        return cut_off(exchange, failure, summary);
     };
-    if !told {
-        let account = failure.account();
-        summary.flags.merge(account.flags);
-        summary.details = account.details;
-        exchange.reply.abort();
+    forward.apply_response(facts, &mut answer.fields);
+    if let Err(failure) = answer_with(exchange, worker, answer, summary).await {
+        cut_off(exchange, &failure, summary);
     }
+}
+
+/// Ends an exchange whose client can only be shown that the answer is not whole.
+fn cut_off<E: Env>(exchange: &mut Exchange<'_, E>, failure: &Failure, summary: &mut Summary) {
+    let account = failure.account();
+    summary.flags.merge(account.flags);
+    summary.details = account.details;
+    exchange.reply.abort();
 }
 
 /// What a client's failure means.

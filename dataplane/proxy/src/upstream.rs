@@ -79,6 +79,11 @@ impl<E: Env> Upstream<E> {
         }
     }
 
+    /// Whether it shares its connection with other exchanges.
+    pub fn is_multiplexed(&self) -> bool {
+        matches!(self, Self::Http2(_))
+    }
+
     /// The two directions.
     pub fn split<'c>(&'c mut self, out: &'c mut Vec<u8>) -> (RequestSide<'c, E>, ResponseSide<'c, E>) {
         match self {
@@ -125,7 +130,7 @@ impl<'c, E: Env> RequestSide<'c, E> {
     ) -> Result<Sink<'c, E>, BodyFailure> {
         match self {
             Self::Http1(side) => Ok(Sink::Http1(side.begin(head, framing, upgrade, idle))),
-            Self::Http2(side) => side.begin(head, framing, upgrade).map(Sink::Http2),
+            Self::Http2(side) => side.begin(head, framing, upgrade, idle).map(Sink::Http2),
         }
     }
 }
@@ -181,7 +186,7 @@ impl<'c, E: Env> ResponseSide<'c, E> {
     pub fn body(self, idle: Duration) -> Source<'c, E> {
         match self {
             Self::Http1(side) => Source::Http1(side.body(idle)),
-            Self::Http2(side) => Source::Http2(side.body(idle)),
+            Self::Http2(side) => side.body(idle),
         }
     }
 }

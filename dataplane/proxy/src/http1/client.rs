@@ -3,6 +3,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use http::Method;
 use ringway_core::http1::encode::Persistence;
 use ringway_core::http1::{
@@ -153,5 +155,17 @@ impl<'c, E: Env> ResponseSide<'c, E> {
     /// The body that follows the final head.
     pub fn body(self, idle: Duration) -> Http1Source<'c, E> {
         Http1Source::new(self.link, self.buffers, self.inbox, self.decoder, self.end, idle)
+    }
+}
+
+/// Makes an extended CONNECT (RFC 8441) the upgrade that it stands for in HTTP/1.1. The handshake's key is ours: the
+/// client's protocol has none, and checks nothing of it.
+pub(crate) fn upgrade_instead_of_connect(head: &mut RequestHead, draw: impl Fn() -> u64) {
+    let Some(protocol) = head.protocol.take() else { return };
+    head.method = Method::GET;
+    head.fields.set("upgrade", protocol.as_bytes());
+    if protocol == "websocket" {
+        let key: Vec<u8> = [draw().to_be_bytes(), draw().to_be_bytes()].concat();
+        head.fields.set("sec-websocket-key", BASE64_STANDARD.encode(key).as_bytes());
     }
 }

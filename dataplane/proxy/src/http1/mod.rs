@@ -3,5 +3,6 @@
 mod client;
 mod server;
 
+pub(crate) use client::upgrade_instead_of_connect;
 pub use client::{Http1Client, RequestSide, ResponseSide};
 pub use server::{Http1Reply, ReplyState, serve_connection};

@@ -1,0 +1,162 @@
+//! Heads between the codec's form and ours.
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderName, HeaderValue, UPGRADE};
+use http::{HeaderMap, Method, Request, Response, Uri};
+use ringway_core::canonical::{fill_authority, fill_target};
+use ringway_core::headers::names_collide;
+use ringway_core::http1::{BodyFraming, Refusal, parse_content_length};
+use ringway_core::limits::Limits;
+use ringway_core::{Fields, RequestHead, ResponseHead, Scheme, Version};
+
+/// Fills our head from a client's request; says how long its body is. The codec has checked pseudo-headers, letter
+/// case and connection fields (RFC 9113 sections 8.2 and 8.3).
+pub(super) fn read_request(
+    request: &Request<()>,
+    ended: bool,
+    limits: &Limits,
+    head: &mut RequestHead,
+) -> Result<BodyFraming, Refusal> {
+    head.clear();
+    head.version = Version::Http2;
+    head.method = request.method().clone();
+    head.scheme = match request.uri().scheme_str() {
+        Some("https") => Scheme::Https,
+        _ => Scheme::Http,
+    };
+    head.protocol =
+        request.extensions().get::<h2::ext::Protocol>().map(|protocol| protocol.as_str().to_owned());
+    if head.method == Method::CONNECT && head.protocol.is_none() {
+        return Err(Refusal::Connect);
+    }
+    if request.headers().len() > limits.header_count_max {
+        return Err(Refusal::TooManyFields);
+    }
+    let host = single(request.headers(), &HOST)?;
+    // `:authority` wins; a `Host` that says something else could be believed by someone behind us (section 8.3.1).
+    match (request.uri().authority(), host) {
+        (Some(authority), Some(host)) if !authority.as_str().eq_ignore_ascii_case(&host) => {
+            return Err(Refusal::HostRepeated);
+        }
+        (Some(authority), _) => fill_authority(head, authority.as_str())?,
+        (None, Some(host)) => fill_authority(head, &host)?,
+        (None, None) => return Err(Refusal::HostMissing),
+    }
+    match request.uri().path_and_query().map(|path| path.as_str()) {
+        Some("*") if head.method == Method::OPTIONS => {
+            head.set_path("*");
+            head.set_query(None);
+        }
+        Some(target) => fill_target(head, target)?,
+        None => return Err(Refusal::TargetForm),
+    }
+    let mut cookies: Vec<u8> = Vec::new();
+    for (name, value) in request.headers() {
+        if name == COOKIE {
+            // Crumbs become one field again (RFC 9113 section 8.2.3).
+            if !cookies.is_empty() {
+                cookies.extend_from_slice(b"; ");
+            }
+            cookies.extend_from_slice(value.as_bytes());
+        } else if name != CONTENT_LENGTH && name != HOST {
+            head.fields.append(name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
+    if !cookies.is_empty() {
+        head.fields.append(b"cookie", &cookies);
+    }
+    if names_collide(&head.fields) {
+        return Err(Refusal::NameCollision);
+    }
+    Ok(framing(request.headers(), ended))
+}
+
+/// Fills our head from an upstream's response.
+pub(super) fn read_response(response: &Response<()>, head: &mut ResponseHead) {
+    head.clear();
+    head.version = Version::Http2;
+    head.status = response.status();
+    for (name, value) in response.headers() {
+        if name != CONTENT_LENGTH {
+            head.fields.append(name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
+}
+
+/// How long a body is. The codec compares it with what comes.
+pub(super) fn framing(headers: &HeaderMap, ended: bool) -> BodyFraming {
+    if ended {
+        return BodyFraming::None;
+    }
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| parse_content_length(value.as_bytes()));
+    length.map_or(BodyFraming::Chunked, BodyFraming::Length)
+}
+
+/// The fields of a head or of trailers, in the codec's form.
+pub(super) fn header_map(fields: &Fields) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(fields.len() + 1);
+    for (name, value) in fields.iter() {
+        append(&mut map, name, value);
+    }
+    map
+}
+
+/// Fields that were accepted by one codec are legal for the other.
+fn append(map: &mut HeaderMap, name: &[u8], value: &[u8]) {
+    if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+        map.append(name, value);
+    }
+}
+
+/// Trailers, in our form.
+pub(super) fn read_trailers(map: &HeaderMap) -> Fields {
+    map.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect()
+}
+
+/// A response in the codec's form. `length` is told if it is known.
+pub(super) fn write_response(head: &ResponseHead, length: Option<u64>) -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = head.status;
+    *response.headers_mut() = header_map(&head.fields);
+    if let Some(length) = length {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    response
+}
+
+/// A request in the codec's form; `None` if it has none.
+pub(super) fn write_request(head: &RequestHead, framing: BodyFraming) -> Option<Request<()>> {
+    let mut target = String::from(head.path());
+    if let Some(query) = head.query() {
+        target.push('?');
+        target.push_str(query);
+    }
+    let uri = Uri::builder()
+        .scheme(head.scheme.as_str())
+        .authority(Bytes::copy_from_slice(head.authority().as_bytes()).as_ref())
+        .path_and_query(target)
+        .build()
+        .ok()?;
+    let mut request = Request::new(());
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = uri;
+    *request.headers_mut() = header_map(&head.fields);
+    // An upgrade of HTTP/1.1 means nothing here, and is forbidden (RFC 9113 section 8.2.2).
+    request.headers_mut().remove(UPGRADE);
+    if let BodyFraming::Length(length) = framing {
+        request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    if let Some(protocol) = &head.protocol {
+        request.extensions_mut().insert(h2::ext::Protocol::from(protocol.as_str()));
+    }
+    Some(request)
+}
+
+fn single(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Refusal> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => Ok(Some(String::from_utf8_lossy(value.as_bytes()).into_owned())),
+        (Some(_), Some(_)) => Err(Refusal::HostRepeated),
+    }
+}
