@@ -171,19 +171,16 @@ impl<E: Env> Cluster<E> {
         drop(closed);
     }
 
-    /// Closes connections that have been idle for too long.
+    /// Closes connections that have been idle for too long. Empty pools stay as long as their endpoints: a request
+    /// that comes back just after would have to make them again.
     pub fn expire(&self, now: Instant) {
         let closed: Vec<_> = {
             let mut pools = self.pools.borrow_mut();
-            let closed = pools.values_mut().flat_map(|pool| pool.expire(now)).collect();
-            pools.retain(|_, pool| !pool.is_empty());
-            closed
+            pools.values_mut().flat_map(|pool| pool.expire(now)).collect()
         };
         let unused: Vec<_> = {
             let mut shared = self.shared.borrow_mut();
-            let unused = shared.values_mut().flat_map(|pool| pool.expire(now)).collect();
-            shared.retain(|_, pool| !pool.is_empty());
-            unused
+            shared.values_mut().flat_map(|pool| pool.expire(now)).collect()
         };
         drop((closed, unused));
     }

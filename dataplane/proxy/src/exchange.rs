@@ -12,6 +12,7 @@ use crate::carry::Upload;
 use crate::env::Env;
 use crate::http1::Http1Reply;
 use crate::http2;
+use crate::timer::Deadline;
 
 /// One request being served.
 pub struct Exchange<'c, E: Env> {
@@ -23,6 +24,8 @@ pub struct Exchange<'c, E: Env> {
     pub response: &'c mut ResponseHead,
     /// What the access log says of the request.
     pub facts: &'c mut Facts,
+    /// Bounds each attempt.
+    pub deadline: &'c Deadline,
     /// Room for an HTTP/1 upstream's request bytes.
     pub upstream_out: &'c mut Vec<u8>,
     /// Its body.

@@ -82,6 +82,7 @@ async fn forward<E: Env>(
         http1::upgrade_instead_of_connect(exchange.request, || worker.env.draw());
     }
     let mut attempts = Attempts::new(&forward.plan.timeouts, exchange.started);
+    let deadline = exchange.deadline;
     let mut tried = Vec::new();
     let idempotent = exchange.request.method.is_idempotent();
     let outcome = loop {
@@ -94,7 +95,6 @@ async fn forward<E: Env>(
         let outcome = match attempts.timer(now) {
             None => attempt.make(exchange, &mut attempts, summary).await,
             Some((at, expiry)) => {
-                let deadline = worker.timers.deadline();
                 match deadline.within(at, attempt.make(exchange, &mut attempts, summary)).await {
                     Ok(outcome) => outcome,
                     Err(_) => Err(attempt.expired(expiry)),

@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -25,7 +25,8 @@ const SLOTS: usize = 1024;
 pub struct Timers(Rc<Wheel>);
 
 struct Wheel {
-    slots: RefCell<Vec<Vec<Weak<Entry>>>>,
+    /// Each the first of a list, so that queueing allocates nothing.
+    slots: RefCell<Vec<Option<Rc<Entry>>>>,
     /// How many entries are in the slots; at zero the wheel stands still.
     queued: Cell<usize>,
     started: Signal,
@@ -39,6 +40,8 @@ struct Entry {
     armed: Cell<bool>,
     queued: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+    /// The next one in its slot.
+    next: RefCell<Option<Rc<Entry>>>,
 }
 
 /// The time was over before the future.
@@ -49,7 +52,7 @@ impl Timers {
     /// A wheel that stands still until [`run`](Self::run) turns it.
     pub fn new() -> Self {
         Self(Rc::new(Wheel {
-            slots: RefCell::new(vec![Vec::new(); SLOTS]),
+            slots: RefCell::new(vec![None; SLOTS]),
             queued: Cell::new(0),
             started: Signal::default(),
             tick: Cell::new(0),
@@ -81,10 +84,10 @@ impl Timers {
         let first = wheel.tick.get().max(target.saturating_sub(SLOTS as u64)) + 1;
         for tick in first..=target {
             wheel.tick.set(tick);
-            let due = std::mem::take(&mut wheel.slots.borrow_mut()[tick as usize % SLOTS]);
-            for entry in due {
+            let mut due = wheel.slots.borrow_mut()[tick as usize % SLOTS].take();
+            while let Some(entry) = due {
+                due = entry.next.take();
                 wheel.queued.set(wheel.queued.get() - 1);
-                let Some(entry) = entry.upgrade() else { continue };
                 entry.queued.set(false);
                 if !entry.armed.get() {
                     continue;
@@ -113,11 +116,24 @@ impl Wheel {
     fn queue(&self, entry: &Rc<Entry>) {
         // The slot after the one in which it falls due, so that it is never early.
         let tick = (tick_of(entry.at.get()) + 1).max(self.tick.get() + 1);
-        self.slots.borrow_mut()[tick as usize % SLOTS].push(Rc::downgrade(entry));
+        let slot = &mut self.slots.borrow_mut()[tick as usize % SLOTS];
+        entry.next.replace(slot.replace(Rc::clone(entry)));
         entry.queued.set(true);
         self.queued.set(self.queued.get() + 1);
         if self.queued.get() == 1 {
             self.started.notify();
+        }
+    }
+}
+
+impl Drop for Wheel {
+    /// One entry after the other: a list that drops itself would need the stack of its length.
+    fn drop(&mut self) {
+        for slot in self.slots.get_mut() {
+            let mut next = slot.take();
+            while let Some(entry) = next {
+                next = entry.next.take();
+            }
         }
     }
 }
@@ -163,6 +179,17 @@ impl Deadline {
     fn disarm(&self) {
         if let Some(entry) = &*self.entry.borrow() {
             entry.armed.set(false);
+        }
+    }
+}
+
+impl Drop for Deadline {
+    /// The wheel forgets the entry when it next comes by.
+    fn drop(&mut self) {
+        self.disarm();
+        // What it would wake may be gone long before that.
+        if let Some(entry) = self.entry.get_mut() {
+            entry.waker.take();
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::date::{DATE_BYTES, HttpDate};
 use crate::drain::Drain;
 use crate::env::Env;
 use crate::snapshot::Snapshot;
-use crate::timer::Timers;
+use crate::timer::{Deadline, Timers};
 use crate::tls::TlsStore;
 
 /// One core.
@@ -70,8 +70,9 @@ pub struct Settings {
 type Clusters<E> = Rc<RefCell<HashMap<ClusterKey, Rc<Cluster<E>>>>>;
 
 /// Room for the heads of one exchange; kept by the core, so that a steady request allocates nothing.
-#[derive(Default)]
 pub struct Scratch {
+    /// Bounds an exchange's attempts.
+    pub deadline: Deadline,
     /// The request's head.
     pub request: RequestHead,
     /// The response's head.
@@ -167,7 +168,17 @@ impl<E: Env> Worker<E> {
 
     /// Room for an exchange.
     pub fn scratch(self: &Rc<Self>) -> ScratchLease<E> {
-        let scratch = self.scratches.borrow_mut().pop().unwrap_or_default();
+        let kept = self.scratches.borrow_mut().pop();
+        let scratch = kept.unwrap_or_else(|| {
+            Box::new(Scratch {
+                deadline: self.timers.deadline(),
+                request: RequestHead::new(),
+                response: ResponseHead::new(),
+                facts: Facts::default(),
+                out: Vec::new(),
+                upstream_out: Vec::new(),
+            })
+        });
         ScratchLease { scratch: Some(scratch), worker: Rc::clone(self) }
     }
 
@@ -177,8 +188,7 @@ impl<E: Env> Worker<E> {
         loop {
             self.env.sleep_until(self.env.now() + EVERY).await;
             let now = self.env.now();
-            let clusters: Vec<_> = self.clusters.borrow().values().map(Rc::clone).collect();
-            clusters.iter().for_each(|cluster| cluster.expire(now));
+            self.clusters.borrow().values().for_each(|cluster| cluster.expire(now));
             self.recorder.borrow_mut().tick(now);
             self.flush_log();
         }

@@ -87,7 +87,7 @@ async fn serve_request<E: Env>(
     last: bool,
 ) -> Fate {
     let started = worker.env.now();
-    let Scratch { request, response, facts, out, upstream_out } = scratch;
+    let Scratch { deadline, request, response, facts, out, upstream_out } = scratch;
     facts.clear();
     let parsed = match read_head(worker, link, arrival.scheme, inbox, request).await {
         Ok(parsed) => parsed,
@@ -128,6 +128,7 @@ async fn serve_request<E: Env>(
         request,
         response,
         facts,
+        deadline,
         upstream_out,
         started,
     };

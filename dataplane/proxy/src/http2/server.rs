@@ -107,7 +107,7 @@ async fn serve_stream<E: Env>(
 ) {
     let started = worker.env.now();
     let mut scratch = worker.scratch();
-    let Scratch { request: head, response, facts, upstream_out, .. } = &mut *scratch;
+    let Scratch { deadline, request: head, response, facts, upstream_out, .. } = &mut *scratch;
     facts.clear();
     let (parts, stream) = request.into_parts();
     let request = Request::from_parts(parts, ());
@@ -140,6 +140,7 @@ async fn serve_stream<E: Env>(
         request: head,
         response,
         facts,
+        deadline,
         upstream_out,
         body: Upload::new(source, &body_held, worker.limits.replay_bytes_max),
         framing: if upgrade { BodyFraming::None } else { framing },
