@@ -4,7 +4,7 @@
 //! here (duplicate keys, unknown tags) and has already spent what is bounded here (aliases, depth).
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
@@ -124,7 +124,7 @@ struct Builder {
     stack: Vec<Frame>,
     marks: Vec<Mark>,
     root: Option<Value>,
-    anchors: HashMap<usize, (Value, Vec<Mark>)>,
+    anchors: BTreeMap<usize, (Value, Vec<Mark>)>,
     /// It has a fault, so it will not be returned.
     faulty: bool,
     /// Its fault leaves no sense in reading on: skip to its end.
@@ -163,7 +163,7 @@ impl Builder {
             stack: Vec::new(),
             marks: Vec::new(),
             root: None,
-            anchors: HashMap::new(),
+            anchors: BTreeMap::new(),
             faulty: false,
             skip: false,
         }
@@ -528,7 +528,7 @@ fn depth(value: &Value) -> usize {
 #[derive(Default)]
 struct Names {
     list: Vec<Box<str>>,
-    index: HashMap<Box<str>, u32>,
+    index: BTreeMap<Box<str>, u32>,
 }
 
 impl Names {

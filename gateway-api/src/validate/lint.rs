@@ -4,7 +4,7 @@
 //! status, because it is nobody's (a parent that does not exist, a class of others), is looked up among the
 //! documents.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -27,9 +27,9 @@ pub fn lint<'s>(
     statuses: &BTreeMap<ObjectKey, Value>,
     remarks: impl IntoIterator<Item = (&'s ObjectKey, &'s str)>,
 ) -> Vec<Finding> {
-    let documents: HashMap<ObjectKey, &Document> =
+    let documents: BTreeMap<ObjectKey, &Document> =
         documents.iter().filter_map(|document| Some((key(document)?, document))).collect();
-    let mut lint = Lint { documents: &documents, told: HashSet::new(), findings: Vec::new() };
+    let mut lint = Lint { documents: &documents, told: BTreeSet::new(), findings: Vec::new() };
     for (key, document) in &documents {
         lint.object(key, document, statuses.get(key));
     }
@@ -46,9 +46,9 @@ pub fn lint<'s>(
 }
 
 struct Lint<'d> {
-    documents: &'d HashMap<ObjectKey, &'d Document>,
+    documents: &'d BTreeMap<ObjectKey, &'d Document>,
     /// A route says the same of its backends to every parent; once is enough.
-    told: HashSet<(ObjectKey, Code, String, String)>,
+    told: BTreeSet<(ObjectKey, Code, String, String)>,
     findings: Vec<Finding>,
 }
 

@@ -16,7 +16,7 @@ mod schema;
 mod tests;
 mod walk;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -41,7 +41,7 @@ pub struct Admitted {
 /// definitions of one object the first is kept.
 pub fn admit(documents: Vec<Document>) -> Admitted {
     let mut admitted = Admitted::default();
-    let mut first = HashMap::new();
+    let mut first = BTreeMap::new();
     for mut document in documents {
         default_namespace(&mut document.value);
         apply_defaults(&mut document.value);

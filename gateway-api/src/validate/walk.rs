@@ -1,7 +1,7 @@
 //! Compares a value with its shape and asks the rules. The path is kept as it is walked and written out only
 //! for a finding.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use serde_json::{Map, Value};
@@ -199,7 +199,7 @@ impl<'v> Checker<'v> {
             Distinct::By(_) => (|value, field| value.get(field), Code::DuplicateItem),
         };
         let field = if let Distinct::By(field) = distinct { field } else { "" };
-        let mut seen = HashSet::new();
+        let mut seen = BTreeSet::new();
         for (index, value) in items.iter().enumerate() {
             let Some(key) = key(value, field).filter(|key| key.is_string() || key.is_number()) else {
                 continue;

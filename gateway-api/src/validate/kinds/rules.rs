@@ -1,7 +1,6 @@
 //! Rules that several kinds share, and the small words in which rules are written.
 
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -29,11 +28,11 @@ pub(super) fn items_of<'v>(value: &'v Value, field: &str) -> &'v [Value] {
 }
 
 /// The items whose key an earlier item has, each with that item. Items without a key are left alone.
-pub(super) fn duplicates<'v, K: Hash + Eq>(
+pub(super) fn duplicates<'v, K: Ord>(
     items: &'v [Value],
     key: impl Fn(&'v Value) -> Option<K>,
 ) -> Vec<(usize, usize)> {
-    let mut first = HashMap::new();
+    let mut first = BTreeMap::new();
     let mut duplicates = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let Some(key) = key(item) else { continue };
