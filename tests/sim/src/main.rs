@@ -1,6 +1,7 @@
 //! Runs scenarios over seeds: `ringway-sim [NAME] [--seed N | --seconds N] [--first N]`.
 //!
 //! With `--seed` the whole trace is shown. Without a name all scenarios take turns. Exits 1 at the first failure.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
