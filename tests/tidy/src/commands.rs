@@ -6,7 +6,7 @@ use crate::Tree;
 fn the_test_command_of_the_readme_is_the_one_that_is_checked() {
     let tree = Tree::read();
     let command = "cargo test --workspace";
-    for path in [".ci/run", "CONTRIBUTING.md"] {
+    for path in ["README.md", "CONTRIBUTING.md", ".ci/run"] {
         assert!(tree.text(path).lines().any(|line| line.trim() == command), "{path} has no line {command:?}");
     }
 }
