@@ -4,6 +4,8 @@
 
 // An allocator can only be watched by being one.
 #![allow(unsafe_code)]
+// The figures are the point.
+#![allow(clippy::print_stdout)]
 
 mod common;
 
