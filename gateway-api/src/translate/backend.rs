@@ -234,13 +234,14 @@ fn transport(udp: bool) -> &'static str {
 
 /// What is spoken to a Service port by its `appProtocol` (checklist B8, M8).
 fn language(app_protocol: Option<&str>, carries: Carries, tls: bool) -> Result<Language, String> {
-    let protocol = app_protocol.unwrap_or_default();
+    // Registered names are compared without case (RFC 6335 section 5.1).
+    let protocol = app_protocol.unwrap_or_default().to_ascii_lowercase();
     match carries {
         Carries::Tcp { .. } | Carries::Udp => return Ok(Language::Bytes),
         Carries::Http | Carries::Grpc => {}
     }
     let grpc = carries == Carries::Grpc;
-    match protocol {
+    match &*protocol {
         "" | "http" if grpc => Ok(Language::Http2),
         "" | "http" => Ok(Language::Http1),
         "kubernetes.io/h2c" | "h2c" | "http2" | "grpc" => Ok(Language::Http2),
