@@ -3,6 +3,7 @@
 //!
 //! The worlds are drawn from the objects of all golden cases at once. Their names clash, so that objects replace each
 //! other and refer to what was meant for another case: much that nobody would write, and all of it must hold.
+#![expect(clippy::disallowed_methods, reason = "fixtures are files")]
 
 use std::collections::BTreeMap;
 use std::fs;
