@@ -20,6 +20,8 @@ const REST: Duration = Duration::from_millis(100);
 
 /// Accepts until told to stop; then empties the queue and closes the socket.
 pub async fn accept<E: Env>(worker: Rc<Worker<E>>, bind: Bind, acceptor: E::Acceptor, stop: Rc<Signal>) {
+    // A drain is not over while the queue may hold connections.
+    let _accepting = worker.drain.connection();
     loop {
         let stopping = matches!(race(acceptor.readable(), stop.wait()).await, First::Two(()));
         match accept_turn(&worker, bind, &acceptor) {
@@ -49,7 +51,10 @@ fn accept_turn<E: Env>(worker: &Rc<Worker<E>>, bind: Bind, acceptor: &E::Accepto
             Ok((socket, _)) => {
                 let worker = Rc::clone(worker);
                 let env = worker.env.clone();
+                // Counted now: the task runs later, and the drain must not end in between.
+                let open = worker.drain.connection();
                 env.spawn(async move {
+                    let _open = open;
                     connection::serve(&worker, bind, socket).await;
                 });
             }

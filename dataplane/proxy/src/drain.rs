@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use crate::signal::Signal;
@@ -13,6 +14,12 @@ pub struct Drain {
     draining: Cell<bool>,
     waiting: RefCell<Vec<Option<Waker>>>,
     free: RefCell<Vec<usize>>,
+    clients: Rc<Clients>,
+}
+
+/// What is still to end.
+#[derive(Default)]
+struct Clients {
     open: Cell<usize>,
     empty: Signal,
 }
@@ -24,8 +31,8 @@ impl Drain {
         let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
         self.free.borrow_mut().clear();
         waiting.into_iter().flatten().for_each(Waker::wake);
-        if self.open.get() == 0 {
-            self.empty.notify();
+        if self.open() == 0 {
+            self.clients.empty.notify();
         }
     }
 
@@ -51,29 +58,29 @@ impl Drain {
         .await
     }
 
-    /// Counts a connection for as long as the value lives.
-    pub fn connection(&self) -> Open<'_> {
-        self.open.set(self.open.get() + 1);
-        Open(self)
+    /// Counts a connection, or a socket that may still bring some, for as long as the value lives.
+    pub fn connection(&self) -> Open {
+        self.clients.open.set(self.clients.open.get() + 1);
+        Open(Rc::clone(&self.clients))
     }
 
     /// Open connections.
     pub fn open(&self) -> usize {
-        self.open.get()
+        self.clients.open.get()
     }
 
     /// Waits until the drain has begun and no connection is left.
     pub async fn emptied(&self) {
-        while !(self.draining.get() && self.open.get() == 0) {
-            self.empty.wait().await;
+        while !(self.draining.get() && self.open() == 0) {
+            self.clients.empty.wait().await;
         }
     }
 }
 
 /// A counted connection.
-pub struct Open<'d>(&'d Drain);
+pub struct Open(Rc<Clients>);
 
-impl Drop for Open<'_> {
+impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get() - 1);
         if self.0.open.get() == 0 {
