@@ -1,0 +1,476 @@
+//! The real binary as its operators meet it: arguments, exit codes, signals, systemd, logs, and files that change.
+//!
+//! Every test has its own ports and directory. Nothing sleeps to be on time: tests wait for what the process says or
+//! does, with a deadline far beyond what it takes.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+fn ringway() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
+    // What the machine that runs the tests says must not matter.
+    for (name, _) in std::env::vars_os() {
+        let known =
+            name.to_str().is_some_and(|name| name.starts_with("RINGWAY_") || name.starts_with("LISTEN_"));
+        if known || name == "NOTIFY_SOCKET" {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn output(arguments: &[&str], input: &str) -> Output {
+    let mut command = ringway();
+    let command = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A running gateway with an admin server, killed when the test ends.
+struct Gateway {
+    child: Child,
+    admin: SocketAddr,
+    log: Receiver<String>,
+}
+
+impl Gateway {
+    /// Starts it, and waits until the first configuration is live.
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.args(["--admin-addr", "127.0.0.1:0"]).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, log) = channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                // The test may have heard enough.
+                let _done = sender.send(line);
+            }
+        });
+        let mut gateway = Self { child, admin: ([0, 0, 0, 0], 0).into(), log };
+        let line = gateway.wait_for_line("admin:");
+        let address = line.split("http://").nth(1).unwrap().split(' ').next().unwrap();
+        gateway.admin = address.parse().unwrap();
+        gateway
+    }
+
+    fn wait_for_line(&self, part: &str) -> String {
+        let deadline = Instant::now() + DEADLINE;
+        let mut seen = Vec::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.log.recv_timeout(left).unwrap_or_else(|_| panic!("no {part:?} in {seen:#?}"));
+            if line.contains(part) {
+                return line;
+            }
+            seen.push(line);
+        }
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    fn exit_code(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    fn metric(&self, name: &str) -> f64 {
+        let (_, metrics) = get(self.admin, "/metrics", "").unwrap();
+        let line = metrics.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
+        line.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+/// One request on a connection of its own.
+fn get(to: SocketAddr, path: &str, fields: &str) -> std::io::Result<(u16, String)> {
+    let mut socket = TcpStream::connect(to)?;
+    socket.set_read_timeout(Some(DEADLINE))?;
+    write!(socket, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{fields}\r\n")?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    Ok((status, body.to_owned()))
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// A backend that answers with the request's head, and holds answers to `/slow` until told to go on.
+struct Backend {
+    address: SocketAddr,
+    arrived: Receiver<()>,
+    go_on: Sender<()>,
+}
+
+impl Backend {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (arrive, arrived) = channel();
+        let (go_on, go) = channel();
+        let go = std::sync::Arc::new(std::sync::Mutex::new(go));
+        std::thread::spawn(move || {
+            for socket in listener.incoming().map_while(Result::ok) {
+                let (arrive, go) = (arrive.clone(), go.clone());
+                std::thread::spawn(move || serve(socket, &arrive, &go));
+            }
+        });
+        Self { address, arrived, go_on }
+    }
+}
+
+fn serve(socket: TcpStream, arrive: &Sender<()>, go: &std::sync::Mutex<Receiver<()>>) {
+    let mut writer = socket.try_clone().unwrap();
+    let mut reader = BufReader::new(socket);
+    loop {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if reader.read_line(&mut head).unwrap_or(0) == 0 {
+                return;
+            }
+        }
+        if head.starts_with("GET /slow") {
+            let _test_over = arrive.send(());
+            let _test_over = go.lock().unwrap().recv();
+        }
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{head}", head.len());
+        if writer.write_all(answer.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+/// A directory of the test's own, removed with it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        let _absent = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _best_effort = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn one_line(backend: &Backend) -> (Command, SocketAddr) {
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let mut command = ringway();
+    command.args(["run", "--threads", "1", "--listen", &address.to_string()]);
+    command.args(["--to", &backend.address.to_string()]);
+    (command, address)
+}
+
+#[test]
+fn every_kind_of_end_has_its_exit_code() {
+    let scratch = Scratch::new("codes");
+    let (good, bad) = (scratch.0.join("good.yaml"), scratch.0.join("bad.yaml"));
+    fs::write(&good, "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {ports: [{port: 80}]}\n")
+        .unwrap();
+    fs::write(&bad, "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {ports: [{port: many}]}\n")
+        .unwrap();
+    let (good, bad) = (good.to_str().unwrap(), bad.to_str().unwrap());
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (arguments, code, said) in [
+        (&["version"][..], 0, "ringway 0."),
+        (&["--version"], 0, "ringway 0."),
+        (&["--help"], 0, "Exit codes:"),
+        (&["run", "--help"], 0, "header_bytes_max"),
+        (&["validate", "-f", good], 0, "1 object, 0 errors"),
+        (&["validate", "-f", bad], 1, "bad.yaml:4:17: error[RW1202]"),
+        (&["validate", "-f", bad, "-o", "json"], 1, "\"code\": \"RW1202\""),
+        (&["translate", "-f", good], 0, "clusters: {}"),
+        (&["translate", "-f", bad, "-o", "json"], 1, "\"clusters\": {}"),
+        (&["explain", "-f", good, "GET", "http://a/"], 1, "nothing listens"),
+        (&["explain", "-f", good, "GET", "a"], 2, "has no scheme"),
+        (&[], 2, "Usage: ringway"),
+        (&["run"], 2, "ringway run --listen :8080 --to localhost:3000"),
+        (&["run", "--bogus"], 2, "--bogus"),
+        (&["run", good, "--limit", "header_byte_max=1"], 2, "did you mean header_bytes_max"),
+        (&["validate", "-f", "/nowhere"], 3, "cannot read /nowhere"),
+        (&["run", "/nowhere", "--admin-addr", "off"], 3, "cannot read /nowhere"),
+        (&["run", good, "--admin-addr", &taken], 3, "choose another address with --admin-addr"),
+        (&["run", good, "--access-log", "text", "--access-log-file", "/nowhere/a"], 3, "access log"),
+        (&["run", good, "--log-level", "a=b=c"], 3, "--log-level"),
+    ] {
+        let output = output(arguments, "");
+        let shown = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {shown}");
+        assert!(shown.contains(said), "{arguments:?}: {shown}");
+    }
+}
+
+#[test]
+fn what_one_line_prints_does_the_same_from_a_pipe() {
+    let backend = Backend::start();
+    let (mut command, address) = one_line(&backend);
+    let printed = text(&command.arg("--print").output().unwrap().stdout);
+    let validated = output(&["validate", "-f", "-"], &printed);
+    assert_eq!(validated.status.code(), Some(0), "{}", text(&validated.stdout));
+
+    let mut command = ringway();
+    command.args(["run", "--threads", "1", "-"]);
+    let manifest = Scratch::new("pipe");
+    fs::write(manifest.0.join("printed.yaml"), &printed).unwrap();
+    let file = fs::File::open(manifest.0.join("printed.yaml")).unwrap();
+    let _gateway = Gateway::start(command.stdin(file));
+    let (status, body) = get(address, "/hello", "").unwrap();
+    assert_eq!(status, 200);
+    assert!(body.starts_with("GET /hello HTTP/1.1\r\n"), "{body}");
+}
+
+#[test]
+fn a_request_under_way_outlives_the_signal_to_stop() {
+    let backend = Backend::start();
+    let (mut command, address) = one_line(&backend);
+    let mut gateway = Gateway::start(&mut command);
+    assert_eq!(get(gateway.admin, "/ready", "").unwrap(), (200, "ready\n".to_owned()));
+    let slow = std::thread::spawn(move || get(address, "/slow", ""));
+    backend.arrived.recv_timeout(DEADLINE).unwrap();
+
+    gateway.signal(rustix::process::Signal::TERM);
+    gateway.wait_for_line("draining");
+    assert_eq!(get(gateway.admin, "/ready", "").unwrap(), (503, "draining\n".to_owned()));
+    assert_eq!(get(gateway.admin, "/live", "").unwrap().0, 200);
+    until("new connections are refused", || TcpStream::connect(address).is_err());
+
+    backend.go_on.send(()).unwrap();
+    assert_eq!(slow.join().unwrap().unwrap().0, 200);
+    assert_eq!(gateway.exit_code(), Some(0));
+}
+
+#[test]
+fn connections_are_accepted_while_the_drain_is_delayed() {
+    let backend = Backend::start();
+    let (mut command, address) = one_line(&backend);
+    let mut gateway = Gateway::start(command.args(["--drain-delay", "1s"]));
+    gateway.signal(rustix::process::Signal::INT);
+    gateway.wait_for_line("draining");
+    assert_eq!(get(gateway.admin, "/ready", "").unwrap().0, 503);
+    assert_eq!(get(address, "/", "").unwrap().0, 200);
+    assert_eq!(gateway.exit_code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let backend = Backend::start();
+    let (mut command, address) = one_line(&backend);
+    let mut gateway = Gateway::start(&mut command);
+    let slow = std::thread::spawn(move || get(address, "/slow", ""));
+    backend.arrived.recv_timeout(DEADLINE).unwrap();
+    gateway.signal(rustix::process::Signal::TERM);
+    gateway.wait_for_line("draining");
+    gateway.signal(rustix::process::Signal::TERM);
+    assert_eq!(gateway.exit_code(), Some(4));
+    assert!(slow.join().unwrap().is_err());
+}
+
+#[test]
+fn what_is_still_under_way_at_the_deadline_is_cut() {
+    let backend = Backend::start();
+    let (mut command, address) = one_line(&backend);
+    let mut gateway = Gateway::start(command.args(["--drain-timeout", "100ms"]));
+    let slow = std::thread::spawn(move || get(address, "/slow", ""));
+    backend.arrived.recv_timeout(DEADLINE).unwrap();
+    gateway.signal(rustix::process::Signal::TERM);
+    gateway.wait_for_line("the time to finish is over");
+    assert_eq!(gateway.exit_code(), Some(0));
+    assert!(slow.join().unwrap().is_err());
+}
+
+fn manifests(port: u16, backend: SocketAddr, version: &str) -> String {
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: g}}\n\
+         spec: {{gatewayClassName: ringway, listeners: [{{name: web, protocol: HTTP, port: {port}}}]}}\n\
+         ---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: r}}\n\
+         spec:\n  parentRefs: [{{name: g}}]\n  rules:\n  - backendRefs: [{{name: s, port: 80}}]\n    filters:\n\
+         \x20   - {{type: RequestHeaderModifier, requestHeaderModifier: {{set: [{{name: version, value: {version}}}]}}}}\n\
+         ---\napiVersion: v1\nkind: Service\nmetadata: {{name: s}}\nspec: {{ports: [{{name: web, port: 80}}]}}\n\
+         ---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\n\
+         metadata: {{name: s, labels: {{kubernetes.io/service-name: s}}}}\n\
+         ports: [{{name: web, port: {}}}]\nendpoints: [{{addresses: [\"{}\"]}}]\n",
+        backend.port(),
+        backend.ip(),
+    )
+}
+
+#[test]
+fn a_saved_file_is_live_and_a_broken_one_keeps_what_it_said() {
+    let scratch = Scratch::new("saved");
+    let (backend, port) = (Backend::start(), free_port());
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let save = |text: &str| {
+        fs::write(scratch.0.join(".new"), text).unwrap();
+        fs::rename(scratch.0.join(".new"), scratch.0.join("all.yaml")).unwrap();
+    };
+    let serves =
+        |version: &str| get(address, "/", "").unwrap().1.contains(&format!("\r\nversion: {version}\r\n"));
+    save(&manifests(port, backend.address, "one"));
+    let gateway = Gateway::start(ringway().args(["run", "--threads", "2"]).arg(&scratch.0));
+    assert!(serves("one"));
+
+    save(&manifests(port, backend.address, "two"));
+    until("the new version is served", || serves("two"));
+    assert!(get(gateway.admin, "/config", "").unwrap().1.contains("version: two"));
+
+    save(&manifests(port, backend.address, "three").replace("port: 80}]}", "port: eighty}]}"));
+    let line = gateway.wait_for_line("what the file said before stays in force");
+    assert!(line.contains("all.yaml:") && line.contains("Service/default/s: spec.ports[0].port"), "{line}");
+    assert!(serves("two"));
+    assert_eq!(gateway.metric("ringway_config_rejections_total"), 1.0);
+    let (_, status) = get(gateway.admin, "/status?format=json", "").unwrap();
+    assert!(status.contains("\"FileKept\"") && status.contains("HTTPRoute/default/r"), "{status}");
+
+    save(&manifests(port, backend.address, "four"));
+    until("the mended file is served", || serves("four"));
+    fs::remove_file(scratch.0.join("all.yaml")).unwrap();
+    until("nothing is served", || TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn a_taken_port_is_a_condition_and_is_bound_once_it_is_free() {
+    let scratch = Scratch::new("taken");
+    let backend = Backend::start();
+    let taken = TcpListener::bind("0.0.0.0:0").unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], taken.local_addr().unwrap().port()));
+    fs::write(scratch.0.join("a.yaml"), manifests(address.port(), backend.address, "one")).unwrap();
+    let gateway = Gateway::start(ringway().args(["run", "--threads", "1"]).arg(&scratch.0));
+    let (_, status) = get(gateway.admin, "/status", "").unwrap();
+    assert!(status.contains("PortUnavailable"), "{status}");
+    assert_eq!(gateway.metric("ringway_listeners_unbound"), 1.0);
+    drop(taken);
+    until("the port is bound", || get(address, "/", "").is_ok_and(|(status, _)| status == 200));
+    until("the condition is true", || {
+        !get(gateway.admin, "/status", "").unwrap().1.contains("PortUnavailable")
+    });
+}
+
+#[test]
+fn sockets_of_systemd_are_taken_over_and_systemd_is_told() {
+    let scratch = Scratch::new("systemd");
+    let notify = UnixDatagram::bind(scratch.0.join("notify")).unwrap();
+    notify.set_read_timeout(Some(DEADLINE)).unwrap();
+    let heard = |part: &str| {
+        let mut buffer = [0; 512];
+        loop {
+            let length = notify.recv(&mut buffer).unwrap_or_else(|error| panic!("no {part}: {error}"));
+            if text(&buffer[..length]).contains(part) {
+                break;
+            }
+        }
+    };
+    let backend = Backend::start();
+    let passed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = passed.local_addr().unwrap();
+    // Descriptor 3 is where systemd puts the first one, and only the process itself knows its id.
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\""]);
+    command.arg(env!("CARGO_BIN_EXE_ringway"));
+    command.args([
+        "run",
+        "--threads",
+        "2",
+        "--listen",
+        &address.to_string(),
+        "--to",
+        &backend.address.to_string(),
+    ]);
+    command.env("NOTIFY_SOCKET", scratch.0.join("notify")).stdin(OwnedFd::from(passed));
+    let mut gateway = Gateway::start(&mut command);
+    heard("READY=1");
+    // The test's own copy of the socket is closed: what answers has taken it over.
+    for _ in 0..20 {
+        assert_eq!(get(address, "/", "").unwrap().0, 200);
+    }
+    gateway.signal(rustix::process::Signal::HUP);
+    heard("RELOADING=1");
+    heard("READY=1");
+    gateway.signal(rustix::process::Signal::TERM);
+    heard("STOPPING=1");
+    assert_eq!(gateway.exit_code(), Some(0));
+}
+
+#[test]
+fn a_reader_that_stops_reading_costs_lines_and_no_requests() {
+    let backend = Backend::start();
+    let (mut command, address) = one_line(&backend);
+    let gateway = Gateway::start(command.args(["--access-log", "json"]).stdout(Stdio::piped()));
+    // Long lines, so that pipe and queue are full soon.
+    let request = format!("GET / HTTP/1.1\r\nhost: a\r\nuser-agent: {}\r\n\r\n", "a".repeat(2000));
+    let socket = TcpStream::connect(address).unwrap();
+    let mut reader = BufReader::new(socket.try_clone().unwrap());
+    let mut writer = socket;
+    let mut head = String::new();
+    let deadline = Instant::now() + DEADLINE * 4;
+    for round in 0.. {
+        writer.write_all(request.as_bytes()).unwrap();
+        head.clear();
+        while !head.ends_with("\r\n\r\n") {
+            assert!(reader.read_line(&mut head).unwrap() > 0, "closed in round {round}");
+        }
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        let mut body = vec![0; length.parse().unwrap()];
+        reader.read_exact(&mut body).unwrap();
+        if round % 500 == 499 && gateway.metric("ringway_access_log_lines_dropped_total") > 0.0 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "nothing was dropped");
+    }
+}
+
+#[test]
+fn a_rotated_access_log_is_opened_anew() {
+    let scratch = Scratch::new("rotated");
+    let backend = Backend::start();
+    let (mut command, address) = one_line(&backend);
+    let (file, old) = (scratch.0.join("access.log"), scratch.0.join("access.log.1"));
+    let gateway = Gateway::start(command.args(["--access-log", "text", "--access-log-file"]).arg(&file));
+    let holds = |path: &Path, part: &str| fs::read_to_string(path).is_ok_and(|text| text.contains(part));
+    get(address, "/one", "").unwrap();
+    until("the first line is written", || holds(&file, "GET /one HTTP/1.1"));
+    fs::rename(&file, &old).unwrap();
+    gateway.signal(rustix::process::Signal::USR1);
+    until("the file is opened anew", || file.exists());
+    get(address, "/two", "").unwrap();
+    until("the second line is written", || holds(&file, "GET /two HTTP/1.1"));
+    assert!(!holds(&old, "/two"));
+}
