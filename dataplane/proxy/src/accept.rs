@@ -52,7 +52,7 @@ fn accept_turn<E: Env>(worker: &Rc<Worker<E>>, bind: Bind, acceptor: &E::Accepto
                 let worker = Rc::clone(worker);
                 let env = worker.env.clone();
                 // Counted now: the task runs later, and the drain must not end in between.
-                let open = worker.drain.connection();
+                let open = worker.connection();
                 env.spawn(async move {
                     let _open = open;
                     connection::serve(&worker, bind, socket).await;

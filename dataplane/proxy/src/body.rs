@@ -100,7 +100,16 @@ impl<E: Env> Source<'_, E> {
         }
     }
 
-    /// The next frame. May be dropped and asked again. Not asked again after the end or a failure.
+    /// How long it may be silent.
+    pub fn set_idle(&mut self, idle: Duration) {
+        match self {
+            Self::Empty => {}
+            Self::Http1(source) => source.idle = idle,
+            Self::Http2(source) => source.set_idle(idle),
+        }
+    }
+
+    /// The next frame. May be dropped and asked again, also after `Idle`; not after the end or another failure.
     pub async fn next(&mut self) -> Result<Frame<'_>, BodyFailure> {
         match self {
             Self::Empty => Ok(Frame::End(Fields::new())),
@@ -250,7 +259,7 @@ impl<E: Env> Sink<'_, E> {
     }
 
     /// Sends the end.
-    pub async fn end(&mut self, trailers: Fields) -> Result<(), BodyFailure> {
+    pub async fn end(&mut self, trailers: &Fields) -> Result<(), BodyFailure> {
         match self {
             Self::Http1(sink) => sink.end(trailers).await,
             Self::Http2(sink) => sink.end(trailers).await,
@@ -339,10 +348,10 @@ impl<'c, E: Env> Http1Sink<'c, E> {
         Ok(())
     }
 
-    async fn end(&mut self, trailers: Fields) -> Result<(), BodyFailure> {
+    async fn end(&mut self, trailers: &Fields) -> Result<(), BodyFailure> {
         match self.coding {
             Coding::Length(1..) => return Err(BodyFailure::Protocol("body shorter than its content-length")),
-            Coding::Chunked => encode::last_chunk(&trailers, self.out),
+            Coding::Chunked => encode::last_chunk(trailers, self.out),
             Coding::Length(0) | Coding::Close | Coding::Nothing => {}
         }
         self.flush().await?;

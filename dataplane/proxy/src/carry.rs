@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use ringway_core::http1::BodyFraming;
 use ringway_core::{Failure, Fields};
@@ -39,12 +40,12 @@ pub enum CarryFailure {
     Sink(BodyFailure),
 }
 
-/// Carries a body to its end. What was gathered is sent before anything is waited for.
+/// Carries a body to its end, and returns its trailers. What was gathered is sent before anything is waited for.
 pub async fn carry<E: Env>(
     from: &mut impl Frames,
     to: &mut Sink<'_, E>,
     passed: &Cell<u64>,
-) -> Result<(), CarryFailure> {
+) -> Result<Fields, CarryFailure> {
     loop {
         if !from.is_ready() {
             to.flush().await.map_err(CarryFailure::Sink)?;
@@ -59,7 +60,27 @@ pub async fn carry<E: Env>(
                 to.data(chunk).await.map_err(CarryFailure::Sink)?;
                 passed.set(passed.get() + length);
             }
-            Frame::End(trailers) => return to.end(trailers).await.map_err(CarryFailure::Sink),
+            Frame::End(trailers) => {
+                to.end(&trailers).await.map_err(CarryFailure::Sink)?;
+                return Ok(trailers);
+            }
+        }
+    }
+}
+
+/// Carries one of two directions. Silence ends it only if the other one (`other`, counted like `passed`) was silent as
+/// well: noticed after one to two idle times.
+pub async fn carry_beside<E: Env>(
+    from: &mut impl Frames,
+    to: &mut Sink<'_, E>,
+    passed: &Cell<u64>,
+    other: &Cell<u64>,
+) -> Result<Fields, CarryFailure> {
+    loop {
+        let before = other.get();
+        match carry(from, to, passed).await {
+            Err(CarryFailure::Source(BodyFailure::Idle)) if other.get() != before => {}
+            outcome => return outcome,
         }
     }
 }
@@ -74,7 +95,7 @@ pub enum Beside<M, F> {
 
 /// Runs one future to its end and another beside it, which may end the two early. The side is polled first, so that
 /// what a client sent is on its way before its answer is looked for.
-pub async fn beside<M: Future, S: Future<Output = Result<(), F>>, F>(
+pub async fn beside<M: Future, S: Future<Output = Result<T, F>>, T, F>(
     side: S,
     main: M,
     fatal: impl Fn(&F) -> bool,
@@ -179,6 +200,28 @@ impl<'c, E: Env> Upload<'c, E> {
     pub fn rewind(&mut self) {
         assert!(self.held.get(), "a body is sent again only if all of it was kept");
         self.given = 0;
+    }
+
+    /// Reads what came already and throws it away: the request was answered without it. The end may be among it.
+    pub async fn discard(&mut self) {
+        self.held.set(false);
+        self.kept = Vec::new();
+        self.given = 0;
+        while !self.is_ended() && self.source.is_ready() {
+            if self.next().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// How long it may be silent.
+    pub fn set_idle(&mut self, idle: Duration) {
+        self.source.set_idle(idle);
+    }
+
+    /// Counts what a tunnel received past it.
+    pub fn count(&mut self, bytes: u64) {
+        self.received += bytes;
     }
 
     /// The source itself, for a tunnel.

@@ -122,13 +122,15 @@ async fn serve_cleartext<E: Env>(
                 let first = link.first_fill(&worker.buffers, worker.limits.idle_timeout);
                 match worker.drain.unless_draining(first).await {
                     Some(Ok(Some(buffer))) => inbox = Some(buffer),
-                    _ => return,
+                    Some(Err(LinkError::Idle)) => return worker.hit(Limit::Idle),
+                    Some(Ok(None) | Err(LinkError::Broken)) | None => return,
                 }
             }
             // A part of the preface, or of an HTTP/1 method that begins like it.
             Some(buffer) => match link.fill(buffer, worker.limits.header_read_timeout).await {
                 Ok(1..) => {}
-                Ok(0) | Err(LinkError::Broken | LinkError::Idle) => return,
+                Err(LinkError::Idle) => return worker.hit(Limit::HeaderRead),
+                Ok(0) | Err(LinkError::Broken) => return,
             },
         }
     }

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use ringway_config::{Bind, Transport};
-use ringway_core::record::Event;
 
 use crate::accept::accept;
 use crate::env::Env;
@@ -39,7 +38,7 @@ pub async fn run<E: Env>(env: E, settings: Settings, snapshot: &Snapshot) {
                 stops.remove(&bind).into_iter().flatten().for_each(|stop| stop.notify());
             }
             Message::Report(to) => {
-                let _ = to.try_send(worker.recorder.borrow().snapshot());
+                let _ = to.try_send(worker.report());
             }
             Message::Drain(done) => {
                 stops.drain().flat_map(|(_, stops)| stops).for_each(|stop| stop.notify());
@@ -66,7 +65,6 @@ fn listen<E: Env>(worker: &Rc<Worker<E>>, bind: Bind, socket: E::Unattached, sto
     };
     if let Err(error) = &attached {
         tracing::error!(%error, port = bind.port, "a core cannot serve a socket it was given");
-        worker.count(Event::Panic);
     }
     attached.is_ok()
 }

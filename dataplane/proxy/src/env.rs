@@ -37,6 +37,9 @@ pub trait Env: Clone + 'static {
     /// Runs a task on this core. A panic in it ends that task alone, and is counted.
     fn spawn(&self, task: impl Future<Output = ()> + 'static);
 
+    /// How many tasks of this core ended by a panic so far.
+    fn panics(&self) -> u64;
+
     /// Waits until an instant.
     fn sleep_until(&self, at: Instant) -> impl Future<Output = ()>;
 

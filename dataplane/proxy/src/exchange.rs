@@ -59,6 +59,15 @@ impl<'c, E: Env> Reply<'c, E> {
         }
     }
 
+    /// The connection ends with this answer, where connections end with answers.
+    pub fn close_after(&mut self) {
+        match self {
+            Self::Http1(reply) => reply.close_after(),
+            // Its connection is told to go away as a whole, and drains by itself.
+            Self::Http2(_) => {}
+        }
+    }
+
     /// Passes a 1xx head on.
     pub async fn inform(&mut self, head: &ResponseHead) -> Result<(), BodyFailure> {
         match self {

@@ -35,6 +35,7 @@ mod tcp;
 mod threads;
 pub mod timer;
 pub mod tls;
+mod tunnel;
 mod udp;
 pub mod upstream;
 pub mod worker;

@@ -3,16 +3,19 @@
 //! Reading waits without a buffer and then fills one that the caller took from the pool. Writing gathers what it is
 //! given and waits on the writer when the socket is full; it never spins. One task may read while another writes.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use ringway_core::record::Limit;
+
 use crate::buffer::{Buffer, Buffers};
 use crate::env::{Env, Socket};
 use crate::timer::{Deadline, Timers};
 use crate::tls::{Alpn, ClientTls, Handshake, Plaintext, TlsFacts, TlsFailure, TlsSession};
+use crate::upstream::Open;
 
 /// A connection, downstream or upstream.
 pub struct Link<E: Env> {
@@ -24,6 +27,8 @@ pub struct Link<E: Env> {
     writing: Deadline,
     /// The other end has ended its side.
     ended: Cell<bool>,
+    /// What ends with it.
+    held: OnceCell<Open>,
 }
 
 /// Why a link cannot go on.
@@ -64,7 +69,7 @@ impl<E: Env> Link<E> {
 
     fn new(env: E, socket: E::Socket, timers: &Timers, tls: Option<Box<RefCell<TlsSession>>>) -> Rc<Self> {
         let (reading, writing) = (timers.deadline(), timers.deadline());
-        Rc::new(Self { env, socket, tls, reading, writing, ended: Cell::new(false) })
+        Rc::new(Self { env, socket, tls, reading, writing, ended: Cell::new(false), held: OnceCell::new() })
     }
 
     /// Makes the handshake. Has no timeout of its own; if the future is dropped, the link is of no use.
@@ -250,11 +255,11 @@ impl<E: Env> Link<E> {
     }
 
     /// Closes with possibly unread input: ends our side, then reads and discards within bounds. A plain close would
-    /// turn the answer that was just written into a reset.
-    pub async fn linger(&self, bytes_max: usize, patience: Duration, scratch: &mut Buffer) {
+    /// turn the answer that was just written into a reset. Says which bound ended it, if one did.
+    pub async fn linger(&self, bytes_max: usize, patience: Duration, scratch: &mut Buffer) -> Option<Limit> {
         let until = self.env.now() + patience;
         if self.finish(patience).await.is_err() {
-            return;
+            return None;
         }
         let mut left = bytes_max;
         while left > 0 && !self.ended.get() {
@@ -262,9 +267,16 @@ impl<E: Env> Link<E> {
             let patience = until.since(self.env.now());
             match self.fill(scratch, patience).await {
                 Ok(count) if count > 0 => left = left.saturating_sub(count),
-                _ => return,
+                Ok(_) | Err(LinkError::Broken) => return None,
+                Err(LinkError::Idle) => return Some(Limit::LingerTime),
             }
         }
+        (left == 0).then_some(Limit::LingerBytes)
+    }
+
+    /// Keeps something for as long as the link lives. Once for each link.
+    pub fn hold(&self, open: Open) {
+        assert!(self.held.set(open).is_ok(), "a link is counted once");
     }
 
     /// Makes the coming close a reset.

@@ -6,6 +6,7 @@
 use std::rc::Rc;
 
 use ringway_core::http1::{BodyFraming, ResponseKind};
+use ringway_core::record::{Event, Limit};
 use ringway_core::step::MirrorTo;
 use ringway_core::{Fields, ResponseHead};
 
@@ -28,10 +29,16 @@ pub(crate) fn send<E: Env>(
     let body: Option<Rc<[u8]>> = if exchange.upgrade { None } else { exchange.body.whole().map(Rc::from) };
     for copy in copies {
         let place = worker.mirrors.take(worker.limits.mirrors_max);
-        let (Some(body), Some(place)) = (&body, place) else {
-            continue;
+        let (body, place) = match (&body, place) {
+            (Some(body), Some(place)) => (Rc::clone(body), place),
+            (_, place) => {
+                worker.hit(if place.is_none() { Limit::Mirrors } else { Limit::ReplayBytes });
+                worker.count(Event::MirrorDropped);
+                continue;
+            }
         };
-        let (worker, body) = (Rc::clone(worker), Rc::clone(body));
+        worker.count(Event::MirrorSent);
+        let worker = Rc::clone(worker);
         let env = worker.env.clone();
         env.spawn(async move {
             let until = worker.env.now() + worker.limits.response_header_timeout;
@@ -59,7 +66,7 @@ async fn deliver<E: Env>(worker: &Rc<Worker<E>>, copy: MirrorTo<Cluster<E>>, bod
     if !body.is_empty() {
         up.data(Chunk::Slice(body)).await.ok()?;
     }
-    up.end(Fields::new()).await.ok()?;
+    up.end(&Fields::new()).await.ok()?;
     let mut response = ResponseHead::new();
     loop {
         let patience = limits.response_header_timeout;

@@ -4,15 +4,14 @@
 //! and HTTP/2 meet here, on both sides; there is no other forward path.
 
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::time::Duration;
 
 use ringway_config::UpstreamProtocol;
 use ringway_core::balance::{Outcome, Pick};
 use ringway_core::health::{Verdict, verdict, verdict_of};
 use ringway_core::http1::{BodyFraming, ResponseKind};
+use ringway_core::record::Limit;
 use ringway_core::retry::{Again, Attempts, Circumstances, Expiry, Final};
 use ringway_core::step::RequestFacts;
 use ringway_core::{
@@ -21,19 +20,20 @@ use ringway_core::{
 };
 
 use crate::body::{BodyFailure, Sink, Source};
-use crate::carry::{Beside, CarryFailure, beside, carry};
+use crate::carry::{Beside, CarryFailure, beside, carry_beside};
 use crate::cluster::{Cluster, InFlight};
 use crate::env::Env;
 use crate::exchange::Exchange;
 use crate::http1;
 use crate::mirror;
 use crate::race::{First, race};
+use crate::tunnel::{Moved, tunnel};
 use crate::upstream::{self, NoResponse, ResponseSide};
 use crate::worker::Worker;
 
 /// Serves one request. The caller records the summary.
 pub async fn serve<E: Env>(exchange: &mut Exchange<'_, E>, worker: &Rc<Worker<E>>) -> Summary {
-    let mut summary = Summary::begun(exchange.started);
+    let mut summary = worker.begin(exchange.started);
     let drawn = u128::from(worker.env.draw()) << 64 | u128::from(worker.env.draw());
     headers::enter(exchange.request, exchange.arrival, &worker.trusted, drawn);
     if worker.log.is_some() {
@@ -81,6 +81,11 @@ async fn forward<E: Env>(
     if cluster.spec().protocol != UpstreamProtocol::Http2 {
         http1::upgrade_instead_of_connect(exchange.request, || worker.env.draw());
     }
+    // Calls of gRPC may be silent for as long as they like: what is bounded is the stream.
+    let limits = &worker.limits;
+    let is_grpc = is_grpc(&exchange.request.fields);
+    let idle = if is_grpc { limits.stream_idle_timeout } else { limits.body_idle_timeout };
+    exchange.body.set_idle(if exchange.upgrade { limits.stream_idle_timeout } else { idle });
     let mut attempts = Attempts::new(&forward.plan.timeouts, exchange.started);
     let deadline = exchange.deadline;
     let mut tried = Vec::new();
@@ -91,11 +96,24 @@ async fn forward<E: Env>(
         let Some(pick) = pick else { break Err(Failure::NoEndpoint) };
         summary.attempts += 1;
         summary.endpoint = Some(pick.address);
-        let attempt = Attempt { forward, cluster, worker, facts, pick, sent: Cell::new(None) };
+        let attempt = Attempt {
+            forward,
+            cluster,
+            worker,
+            facts,
+            pick,
+            idle,
+            is_grpc,
+            sent: Cell::default(),
+            uploaded: Cell::default(),
+            timeless: Cell::default(),
+            moved: Moved::default(),
+        };
         let outcome = match attempts.timer(now) {
             None => attempt.make(exchange, &mut attempts, summary).await,
             Some((at, expiry)) => {
-                match deadline.within(at, attempt.make(exchange, &mut attempts, summary)).await {
+                let making = attempt.make(exchange, &mut attempts, summary);
+                match deadline.within_unless(&attempt.timeless, at, making).await {
                     Ok(outcome) => outcome,
                     Err(_) => Err(attempt.expired(expiry)),
                 }
@@ -125,6 +143,9 @@ async fn forward<E: Env>(
         match attempts.again(&failure, forward.plan.retry.as_ref(), given, worker.env.draw(), now) {
             Again::No(reason) => {
                 summary.note_final(reason);
+                if reason == Final::BodyGone {
+                    worker.hit(Limit::ReplayBytes);
+                }
                 break Err(failure_for(reason, failure));
             }
             Again::At(at) => {
@@ -160,8 +181,16 @@ struct Attempt<'a, E: Env> {
     worker: &'a Rc<Worker<E>>,
     facts: &'a RequestFacts,
     pick: Pick,
+    /// How long either body may be silent.
+    idle: Duration,
+    is_grpc: bool,
     /// When the request was sent, and whether on a connection that had been used before.
     sent: Cell<Option<(Instant, bool)>>,
+    /// The request was sent to its end, or cannot be.
+    uploaded: Cell<bool>,
+    /// It has become a tunnel: the time for a request no longer counts.
+    timeless: Cell<bool>,
+    moved: Moved,
 }
 
 impl<E: Env> Attempt<'_, E> {
@@ -176,42 +205,30 @@ impl<E: Env> Attempt<'_, E> {
             .await
             .map_err(|cause| self.failure(Evidence::Unsent, cause))?;
         let reused = upstream.is_reused();
-        let idle = self.worker.limits.body_idle_timeout;
         // Over HTTP/2 only an extended CONNECT can become a tunnel.
         let upgrade = exchange.upgrade && (!upstream.is_multiplexed() || exchange.request.protocol.is_some());
         let (request_side, response_side) = upstream.split(exchange.upstream_out);
         let mut up = request_side
-            .begin(exchange.request, exchange.framing, upgrade, idle)
+            .begin(exchange.request, exchange.framing, upgrade, self.idle)
             .map_err(|failure| self.unanswered(reused, failure))?;
         self.sent.set(Some((self.worker.env.now(), reused)));
 
         let Exchange { body, reply, request, response, arrival: _, .. } = exchange;
         let method = request.method.clone();
-        // The upload is over, and it was sent to its end.
-        let (uploaded, sent) = (Cell::new(false), Cell::new(false));
+        let sent_whole = Cell::new(false);
         let body_held = body.held();
-        let receiving = Receiving {
-            attempt: self,
-            method,
-            reused,
-            upgrade,
-            attempts,
-            summary,
-            body_held,
-            uploaded: &uploaded,
-        };
+        let receiving = Receiving { attempt: self, method, reused, upgrade, attempts, summary, body_held };
         let outcome = if body.is_empty() || upgrade {
             // A response may have been sent before the connection broke: look for it in any case.
-            let outcome = if upgrade { up.flush().await } else { up.end(Fields::new()).await };
-            uploaded.set(true);
-            sent.set(outcome.is_ok());
+            let outcome = if upgrade { up.flush().await } else { up.end(&Fields::new()).await };
+            self.uploaded.set(true);
+            sent_whole.set(outcome.is_ok());
             receiving.run(response_side, response, reply, Some((body.source(), &mut up))).await
         } else {
-            let passed = Cell::new(0);
             let upload = async {
-                let outcome = carry(body, &mut up, &passed).await;
-                uploaded.set(true);
-                sent.set(outcome.is_ok());
+                let outcome = carry_beside(body, &mut up, &self.moved.up, &self.moved.down).await;
+                self.uploaded.set(true);
+                sent_whole.set(outcome.is_ok());
                 outcome
             };
             let download = receiving.run(response_side, response, reply, None);
@@ -222,8 +239,11 @@ impl<E: Env> Attempt<'_, E> {
                 Beside::Side(CarryFailure::Sink(_)) => unreachable!("only the source's failures are fatal"),
             }
         };
+        if self.timeless.get() {
+            body.count(self.moved.up.get());
+        }
         if matches!(outcome, Ok(Made::Done)) {
-            upstream.give_back(sent.get(), self.cluster, self.pick.endpoint, self.worker.env.now());
+            upstream.give_back(sent_whole.get(), self.cluster, self.pick.endpoint, self.worker.env.now());
         }
         outcome
     }
@@ -251,11 +271,13 @@ impl<E: Env> Attempt<'_, E> {
         }
     }
 
-    /// Counts a failure against the endpoint if it is its fault.
+    /// Counts a failure against the endpoint if it is its fault. Time that a client took to send its body is not.
     fn blame(&self, failure: &Failure) {
         let bad = match failure {
+            Failure::Upstream { cause: UpstreamCause::Timeout, .. } | Failure::RequestTimeout => {
+                self.uploaded.get()
+            }
             Failure::Upstream { cause, .. } => verdict_of(*cause) == Verdict::Bad,
-            Failure::RequestTimeout => true,
             _ => false,
         };
         if bad {
@@ -278,8 +300,6 @@ struct Receiving<'a, 'b, E: Env> {
     summary: &'a mut Summary,
     /// Whether the body that was sent so far is still held.
     body_held: &'a Cell<bool>,
-    /// Whether the request was sent to its end (or cannot be).
-    uploaded: &'a Cell<bool>,
 }
 
 /// What an upgraded exchange goes on with: the client's bytes, and where they go.
@@ -305,7 +325,7 @@ impl<E: Env> Receiving<'_, '_, E> {
             let start = match head {
                 Ok(start) => start,
                 // The time for a response begins when the request has ended.
-                Err(NoResponse::Idle) if !self.uploaded.get() => continue,
+                Err(NoResponse::Idle) if !attempt.uploaded.get() => continue,
                 Err(no) => return Err(self.no_response(no)),
             };
             match start.kind {
@@ -321,7 +341,11 @@ impl<E: Env> Receiving<'_, '_, E> {
         };
         let status = response.status.as_u16();
         let grpc_status = grpc_status(&response.fields);
-        self.answered(status, grpc_status);
+        self.answered();
+        // A call of gRPC has its status at its end.
+        if !attempt.is_grpc || grpc_status.is_some() {
+            self.judge(status, grpc_status);
+        }
         if start.kind == ResponseKind::Final
             && let Some(at) = self.again(status)
         {
@@ -334,11 +358,16 @@ impl<E: Env> Receiving<'_, '_, E> {
         self.summary.grpc_status = grpc_status;
         match (start.kind, after_upgrade) {
             (ResponseKind::Switching, Some((client, up))) => {
+                attempt.timeless.set(true);
                 let mut down = reply.switch(response).await.map_err(|_| Failure::ClientGone)?;
                 let mut from = side.body(limits.stream_idle_timeout);
-                let (sent, received) = (Cell::new(0), Cell::new(0));
-                tunnel(client, up, &mut from, &mut down, &sent, &received).await;
-                self.summary.response_body_bytes = sent.get();
+                let ended = tunnel(client, up, &mut from, &mut down, &attempt.moved).await;
+                self.summary.response_body_bytes = attempt.moved.down.get();
+                if let Err(severed) = ended {
+                    self.summary.flags.insert(severed.note(attempt.worker));
+                    drop(down);
+                    reply.abort();
+                }
                 Ok(Made::Done)
             }
             _ => self.pass_on(side, response, reply, start.framing).await,
@@ -346,26 +375,43 @@ impl<E: Env> Receiving<'_, '_, E> {
     }
 
     async fn pass_on(
-        self,
+        mut self,
         side: ResponseSide<'_, E>,
         response: &ringway_core::ResponseHead,
         reply: &mut crate::exchange::Reply<'_, E>,
         framing: BodyFraming,
     ) -> Result<Made, Failure> {
         let attempt = self.attempt;
-        let mut from = side.body(attempt.worker.limits.body_idle_timeout);
-        let passed = Cell::new(0);
+        let (worker, moved) = (attempt.worker, &attempt.moved);
+        if worker.drain.is_draining() {
+            reply.close_after();
+        }
+        let mut from = side.body(attempt.idle);
         let outcome = match reply.begin(response, framing) {
             Err(failure) => Err(CarryFailure::Sink(failure)),
-            Ok(mut down) => carry(&mut from, &mut down, &passed).await,
+            Ok(mut down) => carry_beside(&mut from, &mut down, &moved.down, &moved.up).await,
         };
-        self.summary.response_body_bytes = passed.get();
+        self.summary.response_body_bytes = moved.down.get();
         match outcome {
-            Ok(()) => Ok(Made::Done),
-            Err(CarryFailure::Sink(_)) => Err(Failure::ClientGone),
+            Ok(trailers) => {
+                if attempt.is_grpc && self.summary.grpc_status.is_none() {
+                    self.summary.grpc_status = grpc_status(&trailers);
+                    self.judge(self.summary.status, self.summary.grpc_status);
+                }
+                Ok(Made::Done)
+            }
+            Err(CarryFailure::Sink(failure)) => {
+                if failure == BodyFailure::Idle {
+                    worker.hit(Limit::BodyIdle);
+                }
+                Err(Failure::ClientGone)
+            }
             Err(CarryFailure::Source(failure)) => {
                 let cause = match failure {
-                    BodyFailure::Idle => UpstreamCause::Timeout,
+                    BodyFailure::Idle => {
+                        worker.hit(Limit::BodyIdle);
+                        UpstreamCause::Timeout
+                    }
                     BodyFailure::Protocol(_) => UpstreamCause::Protocol,
                     _ => UpstreamCause::Closed,
                 };
@@ -374,12 +420,15 @@ impl<E: Env> Receiving<'_, '_, E> {
         }
     }
 
-    fn answered(&mut self, status: u16, grpc_status: Option<u16>) {
+    fn answered(&mut self) {
         let attempt = self.attempt;
         let now = attempt.worker.env.now();
-        let took = attempt.sent.get().map(|(sent, _)| now.since(sent)).unwrap_or_default();
-        self.summary.upstream_time = Some(took);
-        attempt.observe(match verdict(status, grpc_status) {
+        self.summary.upstream_time = attempt.sent.get().map(|(sent, _)| now.since(sent));
+    }
+
+    fn judge(&mut self, status: u16, grpc_status: Option<u16>) {
+        let took = self.summary.upstream_time.unwrap_or_default();
+        self.attempt.observe(match verdict(status, grpc_status) {
             Verdict::Good => Outcome::Answered(took),
             Verdict::Bad => Outcome::Failed,
         });
@@ -411,52 +460,14 @@ impl<E: Env> Receiving<'_, '_, E> {
             NoResponse::Refused => (Evidence::Refused, UpstreamCause::Closed),
             NoResponse::Unanswered => (unanswered, UpstreamCause::Closed),
             NoResponse::Cut => (Evidence::Answered, UpstreamCause::Closed),
-            NoResponse::Idle => (unanswered, UpstreamCause::Timeout),
+            NoResponse::Idle => {
+                self.attempt.worker.hit(Limit::ResponseHeader);
+                (unanswered, UpstreamCause::Timeout)
+            }
             NoResponse::Bad(_) => (Evidence::Answered, UpstreamCause::Protocol),
         };
         self.attempt.failure(evidence, cause)
     }
-}
-
-/// Carries both directions of a tunnel until both have ended or one has failed.
-pub(crate) async fn tunnel<E: Env>(
-    client: &mut Source<'_, E>,
-    up: &mut Sink<'_, E>,
-    upstream: &mut Source<'_, E>,
-    down: &mut Sink<'_, E>,
-    sent: &Cell<u64>,
-    received: &Cell<u64>,
-) {
-    // Each direction ends by itself (a half-close is passed on); a failure of either ends both.
-    let upward = carry(client, up, received);
-    let downward = carry(upstream, down, sent);
-    both(upward, downward).await;
-}
-
-/// Runs two directions: ends when both have ended well, or one has failed.
-async fn both(
-    one: impl Future<Output = Result<(), CarryFailure>>,
-    other: impl Future<Output = Result<(), CarryFailure>>,
-) {
-    let mut one = pin!(one);
-    let mut other = pin!(other);
-    let (mut one_open, mut other_open) = (true, true);
-    poll_fn(|cx| {
-        if one_open && let Poll::Ready(outcome) = one.as_mut().poll(cx) {
-            one_open = false;
-            if outcome.is_err() {
-                return Poll::Ready(());
-            }
-        }
-        if other_open && let Poll::Ready(outcome) = other.as_mut().poll(cx) {
-            other_open = false;
-            if outcome.is_err() {
-                return Poll::Ready(());
-            }
-        }
-        if one_open || other_open { Poll::Pending } else { Poll::Ready(()) }
-    })
-    .await;
 }
 
 /// Sends an answer of our own.
@@ -469,6 +480,17 @@ async fn answer_with<E: Env>(
     // Errors are told the way the client understands.
     if !is_grpc(&exchange.request.fields) {
         answer.grpc_status = None;
+    }
+    // What came with the request is read, so that the connection can serve the next one. What is still to come is not
+    // waited for.
+    if !(answer.close || exchange.upgrade || exchange.body.is_ended()) {
+        exchange.body.discard().await;
+        if !exchange.body.is_ended() {
+            exchange.reply.close_after();
+        }
+    }
+    if worker.drain.is_draining() {
+        exchange.reply.close_after();
     }
     summary.listener = answer.listener.take().or(summary.listener.take());
     summary.route = answer.route.take().or(summary.route.take());
@@ -492,6 +514,11 @@ async fn fail<E: Env>(
     failure: &Failure,
     summary: &mut Summary,
 ) {
+    match failure {
+        Failure::BodyTooLarge { .. } => worker.hit(Limit::RequestBody),
+        Failure::ClientIdle => worker.hit(Limit::BodyIdle),
+        _ => {}
+    }
     let used_up = summary.flags.contains(Flag::UpstreamRetryLimitExceeded);
     let Some(mut answer) = answer_for(failure, used_up).filter(|_| !exchange.reply.is_begun()) else {
         return cut_off(exchange, failure, summary);

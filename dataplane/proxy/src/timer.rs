@@ -151,8 +151,18 @@ pub struct Deadline {
 impl Deadline {
     /// Runs a future until an instant; it is polled first, so that a future that is ready is never late.
     pub async fn within<F: Future>(&self, at: Instant, future: F) -> Result<F::Output, Elapsed> {
+        self.within_unless(&Cell::new(false), at, future).await
+    }
+
+    /// The same, unless the bound was lifted by then.
+    pub async fn within_unless<F: Future>(
+        &self,
+        lifted: &Cell<bool>,
+        at: Instant,
+        future: F,
+    ) -> Result<F::Output, Elapsed> {
         let future = pin!(future);
-        Within { deadline: self, at, armed: false, future }.await
+        Within { deadline: self, lifted, at, armed: false, future }.await
     }
 
     fn arm(&self, at: Instant, waker: &Waker) {
@@ -196,6 +206,7 @@ impl Drop for Deadline {
 
 struct Within<'d, F> {
     deadline: &'d Deadline,
+    lifted: &'d Cell<bool>,
     at: Instant,
     armed: bool,
     future: Pin<&'d mut F>,
@@ -209,6 +220,9 @@ impl<F: Future> Future for Within<'_, F> {
             return Poll::Ready(Ok(output));
         }
         let this = &mut *self;
+        if this.lifted.get() {
+            return Poll::Pending;
+        }
         if this.armed && this.deadline.fired() {
             return Poll::Ready(Err(Elapsed));
         }

@@ -1,5 +1,6 @@
 //! Connections to endpoints: one from the pool if there is one, else a new one; and the two sides of an exchange on it.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use ringway_core::balance::{EndpointId, Pick};
 use ringway_core::http1::{BodyFraming, ResponseKind};
 use ringway_core::limits::Limits;
 use ringway_core::pool::Lease;
+use ringway_core::record::{Event, Recorder};
 use ringway_core::{Instant, RequestHead, ResponseHead, UpstreamCause};
 
 use crate::body::{BodyFailure, Sink, Source};
@@ -36,6 +38,7 @@ pub async fn obtain<E: Env>(
     match cluster.spec().protocol {
         UpstreamProtocol::Http1 | UpstreamProtocol::Opaque => {
             if let Some(lease) = cluster.take(pick.endpoint, worker.env.now()) {
+                worker.count(Event::UpstreamReused);
                 return Ok(Upstream::Http1(lease));
             }
             // Boxed: it is rare, and its future is large.
@@ -49,6 +52,35 @@ pub async fn obtain<E: Env>(
 
 /// Makes a connection to an endpoint, with TLS where the cluster asks for it: never without.
 pub async fn connect<E: Env>(
+    cluster: &Cluster<E>,
+    pick: &Pick,
+    worker: &Worker<E>,
+) -> Result<Rc<Link<E>>, UpstreamCause> {
+    let connected = make(cluster, pick, worker).await;
+    match &connected {
+        Ok(link) => link.hold(Open::new(&worker.recorder)),
+        Err(_) => worker.count(Event::UpstreamConnectFailed),
+    }
+    connected
+}
+
+/// Counts a connection to an upstream for as long as it is open.
+pub struct Open(Rc<RefCell<Recorder>>);
+
+impl Open {
+    fn new(recorder: &Rc<RefCell<Recorder>>) -> Self {
+        recorder.borrow_mut().count(Event::UpstreamConnected);
+        Self(Rc::clone(recorder))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.borrow_mut().count(Event::UpstreamClosed);
+    }
+}
+
+async fn make<E: Env>(
     cluster: &Cluster<E>,
     pick: &Pick,
     worker: &Worker<E>,

@@ -12,14 +12,14 @@ use ringway_core::access_log::Facts;
 use ringway_core::balance::{EndpointId, Outcome};
 use ringway_core::headers::TrustedProxies;
 use ringway_core::limits::Limits;
-use ringway_core::record::{Event, Limit, Recorder, SeriesLimits, TunnelSummary};
-use ringway_core::{Arrival, RequestHead, ResponseHead, Summary, View};
+use ringway_core::record::{self, Event, Limit, Recorder, SeriesLimits, TunnelSummary};
+use ringway_core::{Arrival, Instant, RequestHead, ResponseHead, Summary, View};
 
 use crate::access_log::{AccessLog, AccessLogSettings};
 use crate::buffer::Buffers;
 use crate::cluster::Cluster;
 use crate::date::{DATE_BYTES, HttpDate};
-use crate::drain::Drain;
+use crate::drain::{Drain, Open};
 use crate::env::Env;
 use crate::snapshot::Snapshot;
 use crate::timer::{Deadline, Timers};
@@ -39,8 +39,10 @@ pub struct Worker<E: Env> {
     pub timers: Timers,
     /// Whether the core drains, and its connections.
     pub drain: Drain,
-    /// Metrics.
-    pub recorder: RefCell<Recorder>,
+    /// Metrics. Shared with what counts its own end.
+    pub recorder: Rc<RefCell<Recorder>>,
+    /// Panics that were counted.
+    panics: Cell<u64>,
     /// The access log, if there is one.
     pub log: Option<AccessLog>,
     /// Copies to mirrors under way.
@@ -105,7 +107,8 @@ impl<E: Env> Worker<E> {
             buffers: Buffers::default(),
             timers: Timers::new(),
             drain: Drain::default(),
-            recorder: RefCell::new(Recorder::new(settings.series)),
+            recorder: Rc::new(RefCell::new(Recorder::new(settings.series))),
+            panics: Cell::new(0),
             log: settings.access_log.map(AccessLog::new),
             mirrors: Rc::default(),
             // Plans are made when they are first asked for, so the clusters may come after the view.
@@ -199,6 +202,18 @@ impl<E: Env> Worker<E> {
         self.date.borrow_mut().at(self.env.wall())
     }
 
+    /// A client connection begins; it ends with the value.
+    pub fn connection(self: &Rc<Self>) -> ClientConnection<E> {
+        self.count(Event::ConnectionAccepted);
+        ClientConnection { worker: Rc::clone(self), _open: self.drain.connection() }
+    }
+
+    /// A request begins.
+    pub fn begin(&self, started: Instant) -> Summary {
+        self.count(Event::RequestStarted);
+        Summary::begun(started)
+    }
+
     /// How an attempt at an endpoint went.
     pub fn observe(&self, cluster: &Cluster<E>, endpoint: EndpointId, outcome: Outcome) {
         let _report = cluster.balancer.borrow_mut().observed(endpoint, outcome, self.env.now());
@@ -231,6 +246,15 @@ impl<E: Env> Worker<E> {
         }
     }
 
+    /// What was counted until now.
+    pub fn report(&self) -> record::Snapshot {
+        let panics = self.env.panics();
+        for _ in self.panics.replace(panics)..panics {
+            self.count(Event::Panic);
+        }
+        self.recorder.borrow().snapshot()
+    }
+
     /// Counts an event.
     pub fn count(&self, event: Event) {
         self.recorder.borrow_mut().count(event);
@@ -239,6 +263,18 @@ impl<E: Env> Worker<E> {
     /// Counts a limit that was hit.
     pub fn hit(&self, limit: Limit) {
         self.recorder.borrow_mut().hit(limit);
+    }
+}
+
+/// An open client connection.
+pub struct ClientConnection<E: Env> {
+    worker: Rc<Worker<E>>,
+    _open: Open,
+}
+
+impl<E: Env> Drop for ClientConnection<E> {
+    fn drop(&mut self) {
+        self.worker.count(Event::ConnectionClosed);
     }
 }
 

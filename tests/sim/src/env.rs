@@ -95,6 +95,11 @@ impl Env for SimEnv {
         self.world.spawn(self.place, task);
     }
 
+    fn panics(&self) -> u64 {
+        // A panic ends the whole run.
+        0
+    }
+
     async fn sleep_until(&self, at: Instant) {
         self.world.sleep_until(at).await;
     }

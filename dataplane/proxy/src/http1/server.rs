@@ -12,7 +12,8 @@ use http::Method;
 use ringway_core::access_log::Facts;
 use ringway_core::http1::encode::{self, Persistence};
 use ringway_core::http1::{BodyDecoder, BodyFraming, HeadScan, Parsed, Refusal, parse_request};
-use ringway_core::{Answer, Arrival, Instant, RequestHead, ResponseHead, Scheme, Summary, Version};
+use ringway_core::record::Limit;
+use ringway_core::{Answer, Arrival, Instant, RequestHead, ResponseHead, Scheme, Version};
 
 use crate::body::{BodyFailure, Coding, Http1Sink, Http1Source, Source};
 use crate::buffer::Buffer;
@@ -43,7 +44,11 @@ pub async fn serve_connection<E: Env>(
             Fate::Linger => {
                 let mut scratch = inbox.unwrap_or_else(|| worker.buffers.take());
                 let limits = &worker.limits;
-                return link.linger(limits.linger_bytes_max, limits.linger_timeout, &mut scratch).await;
+                let lingering = link.linger(limits.linger_bytes_max, limits.linger_timeout, &mut scratch);
+                if let Some(limit) = lingering.await {
+                    worker.hit(limit);
+                }
+                return;
             }
             Fate::Reset => return link.reset(),
         }
@@ -74,7 +79,11 @@ async fn wait_for_request<E: Env>(worker: &Worker<E>, link: &Link<E>, inbox: &mu
             *inbox = Some(buffer);
             true
         }
-        _ => false,
+        Some(Err(LinkError::Idle)) => {
+            worker.hit(Limit::Idle);
+            false
+        }
+        Some(Ok(None) | Err(LinkError::Broken)) | None => false,
     }
 }
 
@@ -93,9 +102,15 @@ async fn serve_request<E: Env>(
         Ok(parsed) => parsed,
         Err(NoHead::Gone) => return Fate::Close,
         Err(NoHead::Refused(refusal)) => {
+            if let Some(limit) = limit_of(refusal) {
+                worker.hit(limit);
+            }
             return refuse(worker, link, arrival, &refusal.answer(), facts, out, started).await;
         }
     };
+    if last {
+        worker.hit(Limit::RequestsPerConnection);
+    }
     let mut keep_alive = parsed.keep_alive && !last && !worker.drain.is_draining();
     let upgrade = parsed.upgrade && parsed.framing.is_empty();
     // What follows the head of an upgrade, if it is accepted, is the tunnel; otherwise it is the next request.
@@ -183,6 +198,17 @@ async fn read_head<E: Env>(
     }
 }
 
+/// The limit that a refusal comes from, if it does.
+fn limit_of(refusal: Refusal) -> Option<Limit> {
+    match refusal {
+        Refusal::TooSlow => Some(Limit::HeaderRead),
+        Refusal::LineTooLong => Some(Limit::RequestLine),
+        Refusal::HeadTooLarge => Some(Limit::HeaderBytes),
+        Refusal::TooManyFields => Some(Limit::HeaderCount),
+        _ => None,
+    }
+}
+
 /// Answers what is no request. Nothing of the client's bytes is echoed.
 async fn refuse<E: Env>(
     worker: &Rc<Worker<E>>,
@@ -205,7 +231,7 @@ async fn refuse<E: Env>(
         idle: worker.limits.body_idle_timeout,
     };
     let sent = reply.answer(answer, &Method::GET, &worker.date()).await;
-    let mut summary = Summary::begun(started);
+    let mut summary = worker.begin(started);
     summary.status = answer.status.as_u16();
     summary.flags = answer.flags;
     summary.details = answer.details;
@@ -242,6 +268,10 @@ pub enum ReplyState {
 impl<'c, E: Env> Http1Reply<'c, E> {
     pub(crate) fn is_begun(&self) -> bool {
         *self.state != ReplyState::Waiting
+    }
+
+    pub(crate) fn close_after(&mut self) {
+        *self.keep_alive = false;
     }
 
     pub(crate) async fn inform(&mut self, head: &ResponseHead) -> Result<(), BodyFailure> {
@@ -306,5 +336,8 @@ impl<'c, E: Env> Http1Reply<'c, E> {
     pub(crate) fn abort(&mut self) {
         *self.keep_alive = false;
         self.out.clear();
+        if *self.state == ReplyState::Tunnelled {
+            *self.state = ReplyState::Begun;
+        }
     }
 }

@@ -13,6 +13,7 @@ use ringway_core::balance::{EndpointId, Pick};
 use ringway_core::http1::{BodyFraming, ResponseKind};
 use ringway_core::limits::Limits;
 use ringway_core::pool::SharedId;
+use ringway_core::record::Event;
 use ringway_core::{RequestHead, ResponseHead, UpstreamCause};
 
 use super::io::Transport;
@@ -75,6 +76,9 @@ pub async fn obtain<E: Env>(
             let ready = worker.timers.deadline().within(at, poll_fn(|cx| client.poll_ready(cx))).await;
             match ready {
                 Ok(Ok(())) => {
+                    if stream.reused {
+                        worker.count(Event::UpstreamReused);
+                    }
                     return Ok(ClientStream {
                         env: worker.env.clone(),
                         worker: Rc::clone(worker),

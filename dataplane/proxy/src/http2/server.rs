@@ -11,7 +11,7 @@ use http::{Method, Request, StatusCode};
 use ringway_core::http1::{BodyFraming, Refusal, encode};
 use ringway_core::limits::Limits;
 use ringway_core::record::Limit;
-use ringway_core::{Answer, Arrival, ResponseHead, Summary};
+use ringway_core::{Answer, Arrival, Fields, ResponseHead};
 
 use super::body_failure;
 use super::io::Transport;
@@ -163,7 +163,7 @@ async fn refuse<E: Env>(
 ) {
     let answer = refusal.answer();
     let sent = reply.answer(&answer, &Method::GET, &worker.date()).await;
-    let mut summary = Summary::begun(started);
+    let mut summary = worker.begin(started);
     summary.status = answer.status.as_u16();
     summary.flags = answer.flags;
     summary.details = answer.details;
@@ -242,7 +242,7 @@ impl<E: Env> Reply<E> {
         let mut sink = self.send(response, bodiless)?;
         let sent = if bodiless { 0 } else { text.len() as u64 };
         sink.data(crate::body::Chunk::Shared(text)).await?;
-        sink.end(Default::default()).await?;
+        sink.end(&Fields::new()).await?;
         Ok(sent)
     }
 

@@ -31,6 +31,10 @@ impl<E: Env> Source<E> {
         Self { env, deadline: timers.deadline(), idle, stream, lent: 0, ahead: None }
     }
 
+    pub(crate) fn set_idle(&mut self, idle: Duration) {
+        self.idle = idle;
+    }
+
     pub(crate) fn is_ready(&mut self) -> bool {
         if self.ahead.is_some() {
             return true;
@@ -126,11 +130,11 @@ impl<'c, E: Env> Sink<'c, E> {
         Ok(())
     }
 
-    pub(crate) async fn end(&mut self, trailers: Fields) -> Result<(), BodyFailure> {
+    pub(crate) async fn end(&mut self, trailers: &Fields) -> Result<(), BodyFailure> {
         if let Some(stream) = &mut self.stream {
             let sent = match trailers.is_empty() {
                 true => stream.send_data(Bytes::new(), true),
-                false => stream.send_trailers(header_map(&trailers)),
+                false => stream.send_trailers(header_map(trailers)),
             };
             sent.map_err(|error| body_failure(&error))?;
         }

@@ -1,6 +1,6 @@
 //! One core of the machine.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -56,6 +56,7 @@ struct Core {
     mailboxes: Mailboxes,
     mailbox: flume::Receiver<Message<Unattached>>,
     resolver: Resolver,
+    panics: Cell<u64>,
 }
 
 impl Machine {
@@ -75,6 +76,7 @@ impl Machine {
             mailboxes,
             mailbox,
             resolver,
+            panics: Cell::new(0),
         }))
     }
 }
@@ -98,7 +100,11 @@ impl Env for Machine {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        drop(monoio::spawn(Guarded(task)));
+        drop(monoio::spawn(Guarded { task, core: Rc::clone(&self.0) }));
+    }
+
+    fn panics(&self) -> u64 {
+        self.0.panics.get()
     }
 
     async fn sleep_until(&self, at: Instant) {
@@ -140,23 +146,56 @@ impl Env for Machine {
 }
 
 /// A task whose panic ends it alone: monoio would let it end the core.
-struct Guarded<F>(F);
+struct Guarded<F> {
+    task: F,
+    core: Rc<Core>,
+}
 
 impl<F: Future<Output = ()>> Future for Guarded<F> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let core = Rc::clone(&self.core);
         // SAFETY: the field is pinned because its owner is, and nothing moves it out.
         #[allow(unsafe_code)]
-        let task = unsafe { self.map_unchecked_mut(|guarded| &mut guarded.0) };
+        let task = unsafe { self.map_unchecked_mut(|guarded| &mut guarded.task) };
         // The task is not polled again after a panic, so nobody sees what it left half done, except through cells
         // that it shares with its core; those are borrowed for single statements only.
         match std::panic::catch_unwind(AssertUnwindSafe(|| task.poll(cx))) {
             Ok(poll) => poll,
             Err(_) => {
                 tracing::error!("a task panicked: its connection is lost, the core goes on");
+                core.panics.set(core.panics.get() + 1);
                 Poll::Ready(())
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{Driver, run_on};
+
+    #[test]
+    fn a_panic_ends_its_task_alone_and_is_counted() {
+        for driver in [Driver::IoUring, Driver::Epoll] {
+            let choice = driver.choose().unwrap();
+            let counted = Rc::new(Cell::new(0));
+            let seen = Rc::clone(&counted);
+            let ran = run_on(&choice, async move {
+                let (mailboxes, mut receivers) = Mailboxes::new(1);
+                let resolver = Resolver::start().unwrap();
+                let env =
+                    Machine::new(std::time::Instant::now(), 0, mailboxes, receivers.remove(0), resolver);
+                let (sender, receiver) = flume::bounded(1);
+                env.spawn(async { panic!("as this test wants it") });
+                env.spawn(async move { sender.send(()).unwrap() });
+                receiver.recv_async().await.unwrap();
+                seen.set(env.panics());
+            });
+            ran.unwrap();
+            assert_eq!(counted.get(), 1);
         }
     }
 }

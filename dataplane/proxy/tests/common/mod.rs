@@ -222,6 +222,14 @@ impl Gate {
         Peer::connect(self.address())
     }
 
+    /// A connection to it is reset, be it while it is made.
+    pub fn resets(&self) {
+        match TcpStream::connect_timeout(&self.address(), PATIENCE) {
+            Ok(stream) => assert!(Peer::of(stream).broken().is_empty()),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        }
+    }
+
     /// What was counted, once it is as expected; panics with what it is if that does not come to be.
     pub fn counted(&self, expected: impl Fn(&Snapshot) -> bool) -> Snapshot {
         let until = Instant::now() + PATIENCE;
