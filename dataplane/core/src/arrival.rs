@@ -16,7 +16,7 @@ pub struct Arrival {
     pub original_destination: Option<SocketAddr>,
     /// The client: from PROXY protocol where the listener asks for it, else the socket's.
     pub client: SocketAddr,
-    /// Whether forwarded headers of this sender are believed (`trustedProxies`, or it came by PROXY protocol).
+    /// Whether forwarded headers of this sender are believed: `client` is in `trustedProxies`.
     pub trusted: bool,
     /// `https` when TLS was ended here.
     pub scheme: Scheme,
