@@ -1,6 +1,31 @@
 //! What documents name exists, and they are clean.
 
+use std::path::{Component, Path, PathBuf};
+
 use crate::Tree;
+
+/// The lines of a document outside of its code, with their numbers.
+fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut code = false;
+    text.lines().enumerate().filter_map(move |(at, line)| {
+        let fence = line.trim_start().starts_with("```");
+        code ^= fence;
+        (!code && !fence).then_some((at + 1, line))
+    })
+}
+
+/// A path without `.` and `..`.
+fn plain(path: &Path) -> String {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => drop(plain.pop()),
+            Component::CurDir => {}
+            other => plain.push(other),
+        }
+    }
+    plain.to_str().expect("names in the checkout are UTF-8").to_owned()
+}
 
 #[test]
 fn documents_are_clean_at_their_ends() {
@@ -10,6 +35,25 @@ fn documents_are_clean_at_their_ends() {
         assert!(text.ends_with('\n') && !text.ends_with("\n\n"), "{path} ends with one line feed");
         for (at, line) in text.lines().enumerate() {
             assert_eq!(line.trim_end(), line, "{path}:{} has blanks at its end", at + 1);
+        }
+    }
+}
+
+#[test]
+fn every_file_that_a_document_of_the_code_names_is_there() {
+    let tree = Tree::read();
+    for document in ["dataplane/README.md", "controlplane/README.md", "docs/design.md"] {
+        for (number, line) in prose(&tree.text(document)) {
+            for named in line.split('`').skip(1).step_by(2).filter(|named| named.contains('/')) {
+                let named = named.trim_end_matches('/');
+                if named.contains([' ', '<', '*', ':', '=']) || named.starts_with('/') {
+                    continue;
+                }
+                let beside = Path::new(document).parent().unwrap_or(Path::new("")).join(named);
+                let there =
+                    tree.has(named) || tree.has(&plain(&beside)) || tree.has(&format!("dataplane/{named}"));
+                assert!(there, "{document}:{number} names {named}, which is not there");
+            }
         }
     }
 }
