@@ -3,7 +3,7 @@
 //! A request's plan holds this value, not the configuration it came from: each attempt sees what is there now.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,8 +26,9 @@ pub struct Cluster<E: Env> {
     tls: RefCell<Option<Arc<ClientTls>>>,
     /// Which endpoint, by policy and health.
     pub balancer: RefCell<Balancer>,
-    pools: RefCell<HashMap<EndpointId, Pool<Http1Client<E>>>>,
-    shared: RefCell<HashMap<EndpointId, SharedPool<SharedClient>>>,
+    /// Ordered, so that what is closed together is closed in the same order in every simulation.
+    pools: RefCell<BTreeMap<EndpointId, Pool<Http1Client<E>>>>,
+    shared: RefCell<BTreeMap<EndpointId, SharedPool<SharedClient>>>,
     pool_limits: PoolLimits,
     retired: Cell<bool>,
 }

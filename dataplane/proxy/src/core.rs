@@ -1,6 +1,6 @@
 //! Runs one core: does what its mailbox says until the mailbox closes.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use ringway_config::{Bind, Transport};
@@ -15,7 +15,7 @@ use crate::worker::{Settings, Worker};
 /// Serves until the mailbox closes.
 pub async fn run<E: Env>(env: E, settings: Settings, snapshot: &Snapshot) {
     let worker = Worker::new(env, settings, snapshot);
-    let mut stops: HashMap<Bind, Vec<Rc<Signal>>> = HashMap::new();
+    let mut stops: BTreeMap<Bind, Vec<Rc<Signal>>> = BTreeMap::new();
     {
         let worker = Rc::clone(&worker);
         worker.env.clone().spawn(async move { worker.timers.run(&worker.env).await });
@@ -41,7 +41,7 @@ pub async fn run<E: Env>(env: E, settings: Settings, snapshot: &Snapshot) {
                 let _ = to.try_send(worker.report());
             }
             Message::Drain(done) => {
-                stops.drain().flat_map(|(_, stops)| stops).for_each(|stop| stop.notify());
+                std::mem::take(&mut stops).into_values().flatten().for_each(|stop| stop.notify());
                 worker.drain.begin();
                 let worker = Rc::clone(&worker);
                 worker.env.clone().spawn(async move {

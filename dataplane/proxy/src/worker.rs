@@ -1,7 +1,7 @@
 //! The state of one core: what its connections share, and nobody else sees.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ pub struct Settings {
     pub access_log: Option<AccessLogSettings>,
 }
 
-type Clusters<E> = Rc<RefCell<HashMap<ClusterKey, Rc<Cluster<E>>>>>;
+type Clusters<E> = Rc<RefCell<BTreeMap<ClusterKey, Rc<Cluster<E>>>>>;
 
 /// Room for the heads of one exchange; kept by the core, so that a steady request allocates nothing.
 pub struct Scratch {
