@@ -89,6 +89,12 @@ impl Attempts {
         }
     }
 
+    /// The request was lost in the race for a kept connection. Others that are kept may be as dead, and it is sent again
+    /// only once: that must be on a new one.
+    pub fn wants_new_connection(&self) -> bool {
+        self.raced
+    }
+
     /// When the request's time is over.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
@@ -304,7 +310,9 @@ mod tests {
     fn a_race_on_a_reused_connection_is_replayed_once_per_request() {
         let mut attempts = attempts();
         let raced = failure(REUSED, UpstreamCause::Closed);
+        assert!(!attempts.wants_new_connection());
         assert_eq!(attempts.again(&raced, None, GET, 0, at(5)), Again::At(at(5)));
+        assert!(attempts.wants_new_connection(), "another kept connection may be as dead");
         let refused = failure(REFUSED, UpstreamCause::Closed);
         assert_eq!(attempts.again(&refused, None, GET, 0, at(6)), Again::At(at(6)));
         assert_eq!(attempts.again(&raced, None, GET, 0, at(7)), Again::No(Final::Exhausted));

@@ -55,7 +55,7 @@ async fn deliver<E: Env>(worker: &Rc<Worker<E>>, copy: MirrorTo<Cluster<E>>, bod
     let limits = &worker.limits;
     let pick = cluster.balancer.borrow_mut().pick(worker.env.draw(), worker.env.now(), &[])?;
     let _in_flight = InFlight::new(&cluster, pick.endpoint);
-    let mut upstream = upstream::obtain(&cluster, &pick, worker).await.ok()?;
+    let mut upstream = upstream::obtain(&cluster, &pick, worker, false).await.ok()?;
     let mut out = Vec::new();
     let (request_side, mut response_side) = upstream.split(&mut out);
     let framing = match body.len() {

@@ -201,9 +201,10 @@ impl<E: Env> Attempt<'_, E> {
         summary: &mut Summary,
     ) -> Result<Made, Failure> {
         let _in_flight = InFlight::new(self.cluster, self.pick.endpoint);
-        let mut upstream = upstream::obtain(self.cluster, &self.pick, self.worker)
-            .await
-            .map_err(|cause| self.failure(Evidence::Unsent, cause))?;
+        let mut upstream =
+            upstream::obtain(self.cluster, &self.pick, self.worker, attempts.wants_new_connection())
+                .await
+                .map_err(|cause| self.failure(Evidence::Unsent, cause))?;
         let reused = upstream.is_reused();
         // Over HTTP/2 only an extended CONNECT can become a tunnel.
         let upgrade = exchange.upgrade && (!upstream.is_multiplexed() || exchange.request.protocol.is_some());

@@ -29,15 +29,18 @@ pub enum Upstream<E: Env> {
     Http2(http2::ClientStream<E>),
 }
 
-/// Gets a connection to an endpoint.
+/// Gets a connection to an endpoint. `new`: none that was used before (a multiplexed one says what it refused, so it
+/// may be).
 pub async fn obtain<E: Env>(
     cluster: &Rc<Cluster<E>>,
     pick: &Pick,
     worker: &Rc<Worker<E>>,
+    new: bool,
 ) -> Result<Upstream<E>, UpstreamCause> {
     match cluster.spec().protocol {
         UpstreamProtocol::Http1 | UpstreamProtocol::Opaque => {
-            if let Some(lease) = cluster.take(pick.endpoint, worker.env.now()) {
+            let kept = if new { None } else { cluster.take(pick.endpoint, worker.env.now()) };
+            if let Some(lease) = kept {
                 worker.count(Event::UpstreamReused);
                 return Ok(Upstream::Http1(lease));
             }
