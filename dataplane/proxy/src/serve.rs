@@ -106,6 +106,7 @@ async fn forward<E: Env>(
             is_grpc,
             sent: Cell::default(),
             uploaded: Cell::default(),
+            whole: Cell::new(exchange.upgrade || exchange.body.is_ended()),
             timeless: Cell::default(),
             moved: Moved::default(),
         };
@@ -188,6 +189,8 @@ struct Attempt<'a, E: Env> {
     sent: Cell<Option<(Instant, bool)>>,
     /// The request was sent to its end, or cannot be.
     uploaded: Cell<bool>,
+    /// The request was received to its end.
+    whole: Cell<bool>,
     /// It has become a tunnel: the time for a request no longer counts.
     timeless: Cell<bool>,
     moved: Moved,
@@ -230,6 +233,7 @@ impl<E: Env> Attempt<'_, E> {
                 let outcome = carry_beside(body, &mut up, &self.moved.up, &self.moved.down).await;
                 self.uploaded.set(true);
                 sent_whole.set(outcome.is_ok());
+                self.whole.set(self.whole.get() || outcome.is_ok());
                 outcome
             };
             let download = receiving.run(response_side, response, reply, None);
@@ -384,7 +388,8 @@ impl<E: Env> Receiving<'_, '_, E> {
     ) -> Result<Made, Failure> {
         let attempt = self.attempt;
         let (worker, moved) = (attempt.worker, &attempt.moved);
-        if worker.drain.is_draining() {
+        // Before the request is whole: the rest of it may never be read, and then its connection ends.
+        if worker.drain.is_draining() || !attempt.whole.get() {
             reply.close_after();
         }
         let mut from = side.body(attempt.idle);
