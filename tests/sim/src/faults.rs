@@ -96,17 +96,23 @@ impl Faults {
         let upstream = harm(matches!(severity, Severity::Upstream | Severity::Both));
         let datagram_loss = rate(300_000);
         let datagram_copies = rate(100_000);
-        let least = random.pick(&[1, 100, 4 << 10]);
+        // Bytes that go one by one must go fast, or a run takes hours, even of virtual time.
+        let tiny = random.chance(200_000);
+        let (buffer, latencies, stalls_max) = if tiny {
+            ((1, 2000), [0, 0, 10, 100], [10, 10, 10])
+        } else {
+            ((2000, random.pick(&[4 << 10, 64 << 10, 256 << 10])), [0, 100, 5_000, 100_000], [10, 500, 3_000])
+        };
         Self {
             short_reads,
             short_writes,
             spurious,
             write_stalls,
-            latency_max: Duration::from_micros(random.pick(&[0, 100, 5_000, 100_000])),
+            latency_max: Duration::from_micros(random.pick(&latencies)),
             stalls,
-            stall_max: Duration::from_millis(random.pick(&[10, 500, 3_000])),
+            stall_max: Duration::from_millis(random.pick(&stalls_max)),
             core_stalls,
-            buffer: (least, random.pick(&[4 << 10, 64 << 10, 256 << 10])),
+            buffer,
             mail_max: Duration::from_micros(random.pick(&[0, 50, 20_000])),
             downstream,
             upstream,

@@ -249,6 +249,7 @@ impl Acceptor for SimAcceptor {
     }
 
     fn try_accept(&self) -> io::Result<(SimSocket, SocketAddr)> {
+        self.world.called();
         let Some(link) = self.listening.state.borrow_mut().queue.pop_front() else {
             return Err(ErrorKind::WouldBlock.into());
         };
@@ -621,6 +622,7 @@ impl Socket for SimSocket {
 
     fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         assert!(!buffer.is_empty(), "a read into nothing cannot be told from the end");
+        self.world.called();
         self.maybe_reset();
         let mut state = self.link.state.borrow_mut();
         let end = &mut state.ends[self.side];
@@ -649,6 +651,7 @@ impl Socket for SimSocket {
     }
 
     fn try_write(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.world.called();
         self.maybe_reset();
         let stall = self.world.fault(|faults| faults.write_stalls);
         let now = self.world.now();
@@ -834,6 +837,7 @@ impl Datagrams for SimDatagrams {
     }
 
     fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        self.world.called();
         let mut state = self.queue.state.borrow_mut();
         if let Some(kind) = state.error.take() {
             return Err(kind.into());

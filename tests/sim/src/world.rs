@@ -71,6 +71,9 @@ impl Default for Bounds {
     }
 }
 
+/// Socket calls that one poll may make.
+const CALLS_MAX: u64 = 100_000;
+
 /// What came of a run.
 #[derive(Debug)]
 pub struct Run {
@@ -101,6 +104,7 @@ where
         alarms: RefCell::new(BTreeMap::new()),
         current: Cell::new((Place::Script, 0)),
         events: Cell::new(0),
+        calls: Cell::new(0),
         stalled: RefCell::new(BTreeMap::new()),
         violation: RefCell::new(None),
         faults: RefCell::new(Faults::none()),
@@ -139,6 +143,8 @@ struct Inner {
     current: Cell<(Place, u64)>,
     /// What others could see, counted: progress.
     events: Cell<u64>,
+    /// Calls of sockets within the poll that runs.
+    calls: Cell<u64>,
     stalled: RefCell<BTreeMap<Place, Instant>>,
     violation: RefCell<Option<String>>,
     faults: RefCell<Faults>,
@@ -304,14 +310,16 @@ impl World {
         .await
     }
 
-    /// Waits until something is true, looking every virtual millisecond; `false` when the time is over.
+    /// Waits until something is true, looking less and less often; `false` when the time is over.
     pub async fn until(&self, bound: Duration, condition: impl Fn() -> bool) -> bool {
         let end = self.now() + bound;
+        let mut wait = Duration::from_millis(1);
         while !condition() {
             if self.now() >= end {
                 return false;
             }
-            self.sleep(Duration::from_millis(1)).await;
+            self.sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(1));
         }
         true
     }
@@ -336,6 +344,12 @@ impl World {
     pub(crate) fn record(&self, event: Event) {
         self.0.events.set(self.0.events.get() + 1);
         self.0.trace.borrow_mut().record(self.now(), self.0.current.get().0, event);
+    }
+
+    /// Counts a call of a socket. A task that never gives way cannot be stopped in another way.
+    pub(crate) fn called(&self) {
+        let calls = self.0.calls.replace(self.0.calls.get() + 1);
+        assert!(calls < CALLS_MAX, "livelock: {calls} socket calls without giving way to other tasks");
     }
 
     /// A number that nothing else has.
@@ -424,6 +438,7 @@ impl World {
         self.0.now.set(self.now() + Duration::from_micros(cost));
 
         let events = self.0.events.get();
+        self.0.calls.set(0);
         let waker = Waker::from(waker);
         let mut cx = Context::from_waker(&waker);
         let outcome = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx)));

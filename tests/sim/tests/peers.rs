@@ -51,7 +51,9 @@ fn clients_and_backend_understand_each_other_under_faults() {
 
 /// HTTP/2 and TLS, and bytes, in one world.
 async fn other_protocols(world: World) {
-    let faults = world.draw(|random| Faults::draw(random, Severity::Downstream));
+    // HTTP/2 writes what opens a connection before it reads: that much must fit.
+    let faults = world
+        .draw(|random| Faults { buffer: (2000, 64 << 10), ..Faults::draw(random, Severity::Downstream) });
     world.set_faults(faults);
     let checker = Http::new(&world, RULES);
     let bytes = Tcp::new(&world);

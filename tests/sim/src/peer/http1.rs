@@ -328,9 +328,12 @@ impl Backend {
 pub async fn serve(world: World, wire: impl Wire, index: u16, manners: Manners, checker: Rc<Http>) {
     let mut reader = Reader::new(&wire);
     let chance = |rate| world.draw(|random| random.chance(rate));
+    // A new connection was made for a request, and is given the time for it.
+    let mut idle = Duration::from_secs(3600);
     loop {
-        let idle = world.draw_duration(manners.idle_max);
-        match world.within(idle, reader.ready()).await {
+        let waited = world.within(idle, reader.ready()).await;
+        idle = world.draw_duration(manners.idle_max);
+        match waited {
             None => {
                 checker.may_race();
                 return world.note(format!("backend {index} closes an idle connection"));
