@@ -116,6 +116,11 @@ impl<E: Env> Cluster<E> {
         self.close_idle();
     }
 
+    /// Whether an endpoint may get anything new.
+    pub fn is_listed(&self, endpoint: EndpointId) -> bool {
+        !self.retired.get() && self.balancer.borrow().is_listed(endpoint)
+    }
+
     /// An idle connection to an endpoint.
     pub fn take(&self, endpoint: EndpointId, now: Instant) -> Option<Lease<Http1Client<E>>> {
         let mut pools = self.pools.borrow_mut();
@@ -130,8 +135,7 @@ impl<E: Env> Cluster<E> {
         proof: CleanEnd,
         now: Instant,
     ) {
-        let listed = self.balancer.borrow().is_listed(endpoint);
-        if self.retired.get() || !listed {
+        if !self.is_listed(endpoint) {
             return;
         }
         let closed = {

@@ -47,6 +47,8 @@ pub struct Worker<E: Env> {
     pub log: Option<AccessLog>,
     /// Copies to mirrors under way.
     pub mirrors: Rc<Places>,
+    /// UDP sessions, of every listener.
+    pub udp_sessions: Rc<Places>,
     view: RefCell<Rc<View<Cluster<E>>>>,
     tls: RefCell<Arc<TlsStore>>,
     clusters: Clusters<E>,
@@ -111,6 +113,7 @@ impl<E: Env> Worker<E> {
             panics: Cell::new(0),
             log: settings.access_log.map(AccessLog::new),
             mirrors: Rc::default(),
+            udp_sessions: Rc::default(),
             // Plans are made when they are first asked for, so the clusters may come after the view.
             view: RefCell::new(Rc::new(View::new(Arc::clone(&snapshot.compiled), source))),
             tls: RefCell::new(Arc::clone(&snapshot.tls)),
@@ -237,6 +240,11 @@ impl<E: Env> Worker<E> {
             let began = self.env.wall() - summary.duration;
             log.tunnel(summary, arrival, began, &mut recorder);
         }
+    }
+
+    /// Counts a datagram that was dropped; a line in the access log for each would be one for every packet of a flood.
+    pub fn record_drop(&self, summary: &TunnelSummary) {
+        self.recorder.borrow_mut().record_tunnel(summary, self.env.now());
     }
 
     /// Hands on the access log lines that were gathered.
