@@ -112,14 +112,16 @@ impl<E: Env> Front<E> {
 
     fn pass_on(&mut self, key: SessionKey, datagram: &[u8]) {
         let known = self.sessions.get(&key).map(|entry| Rc::clone(&entry.session));
+        let mut tried = None;
         if let Some(session) = known {
             if session.is_good() && session.send(datagram) {
                 return;
             }
             // Its endpoint is gone: the datagram begins a session with another one.
+            tried = Some(session.endpoint);
             self.end(&key);
         }
-        match self.begin(key) {
+        match self.begin(key, tried.as_slice()) {
             Ok(session) => {
                 session.send(datagram);
             }
@@ -127,8 +129,8 @@ impl<E: Env> Front<E> {
         }
     }
 
-    /// Begins a session; or says what became of its datagram.
-    fn begin(&mut self, key: SessionKey) -> Result<Rc<Session<E>>, TunnelSummary> {
+    /// Begins a session, elsewhere if it was tried; or says what became of its datagram.
+    fn begin(&mut self, key: SessionKey, tried: &[EndpointId]) -> Result<Rc<Session<E>>, TunnelSummary> {
         let worker = &self.worker;
         let mut summary = TunnelSummary::default();
         let forward = match worker.view().udp(&self.bind, worker.env.draw()) {
@@ -142,7 +144,7 @@ impl<E: Env> Front<E> {
         summary.route = Some(forward.plan.route.clone());
         summary.cluster = Some(forward.key().clone());
         let now = worker.env.now();
-        let pick = forward.cluster().balancer.borrow_mut().pick(worker.env.draw(), now, &[]);
+        let pick = forward.cluster().balancer.borrow_mut().pick(worker.env.draw(), now, tried);
         let Some(pick) = pick else { return Err(flagged(summary, Flag::NoHealthyUpstream)) };
         summary.endpoint = Some(pick.address);
         let Some(place) = self.place() else { return Err(flagged(summary, Flag::OverloadManager)) };
