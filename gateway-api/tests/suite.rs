@@ -6,6 +6,7 @@
 //!
 //! Needs Go and its module proxy, so it is not among the tests that run everywhere:
 //! `cargo test -p ringway-gateway-api --test suite`.
+#![expect(clippy::disallowed_methods, reason = "the cases are files")]
 
 use std::collections::BTreeSet;
 use std::fs;
