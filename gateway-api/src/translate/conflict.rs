@@ -3,6 +3,10 @@
 //! Inside one Gateway there is no winner: every member of a conflict is refused. Against the listeners of
 //! ListenerSets the earlier wins: the Gateway's own first, then the sets by age.
 
+use std::collections::BTreeMap;
+
+use ringway_config::{HostPattern, Transport};
+
 use super::condition::Problem;
 use super::listener::{Entry, Speaks};
 use crate::objects::Kind;
@@ -10,49 +14,80 @@ use crate::objects::Kind;
 /// Marks every conflict among the listeners of one gateway, which are in merge order.
 pub(crate) fn mark(entries: &mut [Entry<'_>]) {
     let own = entries.iter().take_while(|entry| entry.owner.kind == Kind::Gateway).count();
-    let found: Vec<Option<Problem>> = (0..own)
-        .map(|index| {
-            (0..own).filter(|other| *other != index).find_map(|other| between(entries, index, other))
-        })
-        .collect();
-    for (entry, conflict) in entries.iter_mut().zip(found) {
-        entry.conflict = conflict;
+    let mut ports: BTreeMap<(u16, Transport), Port> = BTreeMap::new();
+    for (index, entry) in entries[..own].iter().enumerate() {
+        if let Some(speaks) = comparable(entry) {
+            ports.entry(socket(entry, speaks)).or_default().take(index, entry, speaks);
+        }
     }
-    for index in own..entries.len() {
-        // A refused listener of the Gateway itself still keeps its place: its author is asked first.
-        let earlier = |other: &usize| *other < own || entries[*other].conflict.is_none();
-        let conflict = (0..index).filter(earlier).find_map(|other| between(entries, index, other));
+    // A refused listener of the Gateway itself still keeps its place: its author is asked first.
+    for index in 0..entries.len() {
+        let Some(speaks) = comparable(&entries[index]) else {
+            entries[index].conflict = None;
+            continue;
+        };
+        let port = ports.entry(socket(&entries[index], speaks)).or_default();
+        let conflict = port.conflict(index, &entries[index], speaks, entries);
+        if conflict.is_none() && index >= own {
+            port.take(index, &entries[index], speaks);
+        }
         entries[index].conflict = conflict;
     }
     overlaps(entries);
 }
 
-fn between(entries: &[Entry<'_>], index: usize, other: usize) -> Option<Problem> {
-    let (entry, other) = (&entries[index], &entries[other]);
-    let (speaks, others) = (comparable(entry)?, comparable(other)?);
-    if entry.spec.port != other.spec.port || speaks.transport() != others.transport() {
-        return None;
-    }
-    let same_hosts = entry.hostname == other.hostname;
-    let reason = if family(speaks) != family(others) {
-        "ProtocolConflict"
-    } else if !same_hosts {
-        return None;
-    } else if speaks.protocol() == others.protocol() {
-        "HostnameConflict"
-    } else {
-        "ProtocolConflict"
-    };
-    let message = format!(
-        "Listener {} has the same port number {} with {}",
-        other.key,
-        entry.spec.port,
-        match reason {
-            "ProtocolConflict" => format!("the conflicting protocol {}", other.spec.protocol),
-            _ => format!("the same protocol and hostname {}", other.hostname),
+/// Who is on a port, by what tells listeners apart.
+#[derive(Default)]
+struct Port {
+    families: BTreeMap<u8, usize>,
+    /// At most the first two for a host: whoever asks needs one that is not itself.
+    hosts: BTreeMap<HostPattern, (usize, Option<usize>)>,
+}
+
+impl Port {
+    fn take(&mut self, index: usize, entry: &Entry<'_>, speaks: Speaks) {
+        self.families.entry(family(speaks)).or_insert(index);
+        match self.hosts.get_mut(&entry.hostname) {
+            Some((_, second)) => *second = second.or(Some(index)),
+            None => drop(self.hosts.insert(entry.hostname.clone(), (index, None))),
         }
-    );
-    Some(Problem::new(reason, message))
+    }
+
+    fn conflict(
+        &self,
+        index: usize,
+        entry: &Entry<'_>,
+        speaks: Speaks,
+        entries: &[Entry<'_>],
+    ) -> Option<Problem> {
+        let other_family = self.families.iter().find(|(known, _)| **known != family(speaks));
+        let same_host = || {
+            let (first, second) = *self.hosts.get(&entry.hostname)?;
+            if first == index { second } else { Some(first) }
+        };
+        let other = &entries[other_family.map(|(_, other)| *other).or_else(same_host)?];
+        let same_protocol = other.speaks.map(Speaks::protocol) == Some(speaks.protocol());
+        let port = entry.spec.port;
+        Some(if same_protocol {
+            let host = &other.hostname;
+            let message = format!(
+                "Listener {} has the same port number {port}, the same protocol and hostname {host}",
+                other.key
+            );
+            Problem::new("HostnameConflict", message)
+        } else {
+            let protocol = &other.spec.protocol;
+            let message = format!(
+                "Listener {} has the same port number {port} with the conflicting protocol {protocol}",
+                other.key
+            );
+            Problem::new("ProtocolConflict", message)
+        })
+    }
+}
+
+fn socket(entry: &Entry<'_>, speaks: Speaks) -> (u16, Transport) {
+    (entry.spec.port, speaks.transport())
 }
 
 /// What can be compared; a listener that is refused for itself is in nobody's way.
@@ -70,30 +105,70 @@ fn family(speaks: Speaks) -> u8 {
     }
 }
 
+/// Tells TLS listeners of a port whose hosts overlap: clients may reuse a connection for a host of the other.
 fn overlaps(entries: &mut [Entry<'_>]) {
     let tls = |entry: &Entry<'_>| {
-        entry.accepted() && matches!(entry.speaks, Some(speaks) if family(speaks) == family(Speaks::Https))
+        entry.accepted() && entry.speaks.is_some_and(|speaks| family(speaks) == family(Speaks::Https))
     };
-    let found: Vec<Option<String>> = entries
+    let broad: BTreeMap<(u16, HostPattern), usize> = entries
         .iter()
-        .map(|entry| {
-            let overlaps = |other: &&Entry<'_>| {
-                other.key != entry.key
-                    && tls(other)
-                    && other.spec.port == entry.spec.port
-                    && other.hostname.intersect(&entry.hostname).is_some()
-            };
-            let others: Vec<&str> = entries.iter().filter(overlaps).map(|other| other.key.as_str()).collect();
-            (tls(entry) && !others.is_empty()).then(|| {
-                format!(
-                    "Connections for a host of both may be reused between this and {} (port {})",
-                    others.join(", "),
-                    entry.spec.port
-                )
-            })
+        .enumerate()
+        .filter(|(_, entry)| tls(entry) && !matches!(entry.hostname, HostPattern::Exact(_)))
+        .map(|(index, entry)| ((entry.spec.port, entry.hostname.clone()), index))
+        .collect();
+    let mut pairs: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (index, entry) in entries.iter().enumerate().filter(|(_, entry)| tls(entry)) {
+        for pattern in broader(&entry.hostname) {
+            if let Some(other) = broad.get(&(entry.spec.port, pattern)) {
+                pairs.entry(index).or_default().push(*other);
+                pairs.entry(*other).or_default().push(index);
+            }
+        }
+    }
+    let told: Vec<Option<String>> = (0..entries.len())
+        .map(|index| {
+            const SHOWN_MAX: usize = 3;
+            let others = pairs.get_mut(&index)?;
+            others.sort_unstable();
+            let shown = others.iter().take(SHOWN_MAX).map(|other| entries[*other].key.as_str());
+            let mut names = shown.collect::<Vec<_>>().join(", ");
+            if others.len() > SHOWN_MAX {
+                names.push_str(&format!(" and {} more", others.len() - SHOWN_MAX));
+            }
+            let port = entries[index].spec.port;
+            Some(format!("On port {port} a client may reuse its connection between this and {names}"))
         })
         .collect();
-    for (entry, overlap) in entries.iter_mut().zip(found) {
+    for (entry, overlap) in entries.iter_mut().zip(told) {
         entry.overlap = overlap;
+    }
+}
+
+/// Every pattern that covers all of another one's hosts and more: the wildcards above it, and any host.
+fn broader(hostname: &HostPattern) -> Vec<HostPattern> {
+    let text = match hostname {
+        HostPattern::Any => return vec![],
+        HostPattern::Wildcard(text) | HostPattern::Exact(text) => text,
+    };
+    let above = text.match_indices('.').map(|(dot, _)| HostPattern::Wildcard(text[dot + 1..].into()));
+    above.chain([HostPattern::Any]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_overlaps_with_exactly_what_is_broader_or_narrower() {
+        let hosts = ["x.a.b", "y.x.a.b", "a.b", "other.c"].map(|text| HostPattern::parse(text).unwrap());
+        let wild = ["*.x.a.b", "*.a.b", "*.b", "*.c"].map(|text| HostPattern::parse(text).unwrap());
+        let all: Vec<HostPattern> = hosts.into_iter().chain(wild).chain([HostPattern::Any]).collect();
+        for one in &all {
+            for other in all.iter().filter(|other| *other != one) {
+                let expected = one.intersect(other).is_some();
+                let found = broader(one).contains(other) || broader(other).contains(one);
+                assert_eq!(found, expected, "{one} {other}");
+            }
+        }
     }
 }

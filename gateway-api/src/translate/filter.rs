@@ -49,6 +49,10 @@ pub(crate) fn filters(
         faults.push(Problem::new("IncompatibleFilters", message));
         filters.push(config::Filter::Unresolved);
     }
+    // Before it, another filter might answer; after it, none is reached.
+    if filters.contains(&config::Filter::Unresolved) {
+        filters = vec![config::Filter::Unresolved];
+    }
     filters
 }
 

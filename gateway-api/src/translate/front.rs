@@ -91,17 +91,19 @@ impl Front {
         taken: &mut Taken,
     ) {
         let frontend = judged.object.spec.tls.as_ref().and_then(|tls| tls.frontend.as_ref());
-        let judge = |owner, spec| Entry::judge(world, owner, spec, frontend, &judged.name);
         let owner = Owner { kind: Kind::Gateway, name: &judged.name, generation: judged.generation };
-        let mut entries: Vec<Entry<'_>> =
-            judged.object.spec.listeners.iter().map(|spec| judge(owner, spec)).collect();
+        let judge = |owner, specs| Entry::judge_all(world, owner, specs, frontend, &judged.name);
+        let mut entries = judge(owner, &judged.object.spec.listeners);
         // Conflicts and ports of its own decide whether the Gateway takes sets at all.
         conflict::mark(&mut entries);
         let own = entries.len();
         if options.shared_host {
             taken.take(judged, &mut entries);
         }
-        let gateway_refusal = judged.refusal(&entries);
+        let gateway_refusal = judged.refusal(&entries).map(|why| {
+            let message = format!("Gateway {} is not accepted: {}", judged.name, why.message);
+            Problem::new(why.reason, message)
+        });
 
         let mut accepted_sets = vec![];
         for (name, set) in sets {
@@ -112,7 +114,13 @@ impl Front {
             match refusal {
                 Some(problem) => self.refused_set(judged, owner, &problem),
                 None => {
-                    entries.extend(set.spec.listeners.iter().map(|spec| judge(owner, spec)));
+                    entries.extend(Entry::judge_all(
+                        world,
+                        owner,
+                        &set.spec.listeners,
+                        frontend,
+                        &judged.name,
+                    ));
                     accepted_sets.push((name, set.spec.listeners.len(), generation));
                 }
             }
@@ -121,10 +129,9 @@ impl Front {
         if options.shared_host {
             taken.take(judged, &mut entries[own..]);
         }
-        if let Some(problem) = &gateway_refusal {
-            let message = format!("Gateway {} is not accepted: {}", judged.name, problem.message);
+        if let Some(problem) = gateway_refusal.or_else(|| judged.unbound()) {
             for entry in &mut entries {
-                entry.withheld = Some(Problem::new("Invalid", message.clone()));
+                entry.withheld = Some(Problem::new("Invalid", problem.message.clone()));
             }
         }
 
@@ -161,9 +168,6 @@ impl Front {
         for entry in entries.iter().filter(|entry| entry.serves()) {
             let Some(speaks) = entry.speaks else { continue };
             let binds = judged.binds(entry.spec.port, speaks);
-            if binds.is_empty() {
-                continue;
-            }
             for certificate in &entry.certificates {
                 self.certificates.insert(certificate.key.clone(), Arc::clone(certificate));
             }
@@ -242,8 +246,7 @@ fn parent(judged: &Judged<'_>, entries: &[Entry<'_>], refusal: Option<String>) -
         kinds: entry.kinds.clone(),
         from: entry.from.clone(),
         passthrough: entry.speaks == Some(Speaks::TlsPassthrough),
-        serves: entry.serves()
-            && entry.speaks.is_some_and(|speaks| !judged.binds(entry.spec.port, speaks).is_empty()),
+        serves: entry.serves(),
     };
     Parent {
         gateway: judged.name.clone(),

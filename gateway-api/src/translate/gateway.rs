@@ -96,6 +96,11 @@ impl<'w> Judged<'w> {
         none_valid.then(|| Problem::new("ListenersNotValid", invalid_listeners(own)))
     }
 
+    /// Why no listener is bound though the Gateway is accepted: none of its addresses can be had.
+    pub(crate) fn unbound(&self) -> Option<Problem> {
+        self.addresses.unusable.clone().filter(|_| self.addresses.binds.is_empty())
+    }
+
     /// The certificate that is shown to backends.
     pub(crate) fn client_certificate(&self) -> Option<&Arc<Certificate>> {
         self.client_certificate.as_ref()?.as_ref().ok()

@@ -2,6 +2,7 @@
 //!
 //! What it may not share with others is `conflict.rs`; where it is bound is `gateway.rs`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -126,8 +127,28 @@ pub(crate) struct Entry<'w> {
 }
 
 impl<'w> Entry<'w> {
+    /// Judges the listeners of an owner, each by itself but for its name: a route could not say which it means.
+    pub(crate) fn judge_all(
+        world: &World,
+        owner: Owner<'w>,
+        specs: &'w [Listener],
+        frontend: Option<&FrontendTls>,
+        gateway: &Name,
+    ) -> Vec<Self> {
+        let mut names = BTreeSet::new();
+        let judge = |spec: &'w Listener| {
+            let mut entry = Self::judge(world, owner, spec, frontend, gateway);
+            if !names.insert(&*spec.name) {
+                let message = format!("name: {:?} is another listener's, too", spec.name);
+                entry.refused.push(Problem::new("UnsupportedValue", message));
+            }
+            entry
+        };
+        specs.iter().map(judge).collect()
+    }
+
     /// Judges a listener. `frontend` is what the Gateway demands of clients, and `gateway` whose demand that is.
-    pub(crate) fn judge(
+    fn judge(
         world: &World,
         owner: Owner<'w>,
         spec: &'w Listener,

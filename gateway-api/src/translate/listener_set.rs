@@ -30,9 +30,7 @@ pub(crate) fn refusal(
         );
         return Some(Problem::new("NotAllowed", message));
     }
-    gateway_refusal.map(|why| {
-        Problem::new("ParentNotAccepted", format!("Gateway {name} is not accepted: {}", why.message))
-    })
+    gateway_refusal.map(|why| Problem::new("ParentNotAccepted", why.message.clone()))
 }
 
 /// The status of a ListenerSet, with no routes attached yet.

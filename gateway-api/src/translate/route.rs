@@ -79,15 +79,18 @@ pub(crate) fn translate(
 
     let mut outcome = Outcome::default();
     let (refused, faults) = done[0].body.verdict();
+    if let Body::Http(rules) = &mut done[0].body {
+        notes.append(&mut rules.notes);
+    }
     let unresolved = std::mem::take(&mut done[0].lead.unresolved);
     let several = done.len() > 1;
     for mut done in done {
         outcome.backends.append(&mut done.lead.backends);
         outcome.reached.append(&mut done.lead.reached);
-        if refused.is_none() {
-            outcome.clusters.append(&mut done.lead.clusters);
-            outcome.routes.extend(done.body.route(key, route, &done.variant, several).map(Arc::new));
-        }
+        // Refused or not: what a faulty rule matches is answered 500, lest it falls to a broader route that lacks,
+        // say, the authorization that could not be done.
+        outcome.clusters.append(&mut done.lead.clusters);
+        outcome.routes.extend(done.body.route(key, route, &done.variant, several).map(Arc::new));
     }
     // A route that serves nowhere needs no clusters.
     if outcome.routes.is_empty() {
@@ -209,6 +212,9 @@ impl Body {
     ) -> Option<Route> {
         let serving = || variant.places.iter().filter(|place| place.serves);
         serving().next()?;
+        if matches!(self, Self::Http(rules) if rules.rules.is_empty()) {
+            return None;
+        }
         let created = created(object.metadata());
         let key = if several { variant_key(key, variant) } else { RouteKey::new(key.to_string()) };
         let attachments = || {

@@ -20,7 +20,9 @@ pub(crate) struct Rules {
     pub(crate) rules: Vec<Arc<HttpRule>>,
     /// One for each rule that is not done as written.
     pub(crate) faults: Vec<Problem>,
-    pub(crate) count: usize,
+    /// What is left out without harm, and should be known.
+    pub(crate) notes: Vec<String>,
+    count: usize,
 }
 
 /// Translates the rules of an HTTPRoute.
@@ -35,6 +37,7 @@ pub(crate) fn http(specs: &[HttpRouteRule], body: Option<u64>, lead: &mut Lead<'
             backends: &spec.backend_refs,
             timeouts: spec.timeouts.as_ref(),
             retry: spec.retry.as_ref(),
+            session: spec.session_persistence.is_some(),
         };
         rules.add(index, matches, effects, body, lead, &at);
     }
@@ -53,6 +56,7 @@ pub(crate) fn grpc(specs: &[GrpcRouteRule], body: Option<u64>, lead: &mut Lead<'
             backends: &spec.backend_refs,
             timeouts: None,
             retry: None,
+            session: spec.session_persistence.is_some(),
         };
         rules.add(index, matches, effects, body, lead, &at);
     }
@@ -66,6 +70,7 @@ struct Effects<'a> {
     backends: &'a [BackendRef],
     timeouts: Option<&'a RouteTimeouts>,
     retry: Option<&'a RouteRetry>,
+    session: bool,
 }
 
 impl Rules {
@@ -84,6 +89,9 @@ impl Rules {
         at: &str,
     ) {
         self.count += 1;
+        if effects.session {
+            self.notes.push(format!("{at}.sessionPersistence is not served yet, so it is ignored"));
+        }
         let mut faults = vec![];
         let known = matches.as_deref().unwrap_or_default();
         let mut filters =
@@ -92,7 +100,7 @@ impl Rules {
         let mut fault = |result: Result<(), String>| {
             if let Err(message) = result {
                 faults.push(Problem::new("UnsupportedValue", message));
-                filters.push(Filter::Unresolved);
+                filters = vec![Filter::Unresolved];
             }
         };
         let (mut timeouts, mut retry) = (Timeouts::default(), None);
@@ -146,7 +154,13 @@ fn backends(
             filters(&spec.filters, Level::Backend, matches, lead, &format!("{field}.filters"), faults);
         choices.push((Backend { target, filters }, spec.weight.unwrap_or(1)));
     }
-    Weighted::new(choices)
+    let some_weight = choices.iter().any(|(_, weight)| *weight > 0);
+    let weighted = Weighted::new(choices);
+    if weighted.is_none() && some_weight {
+        let message = format!("{at}.backendRefs: the weights add up to more than can be counted");
+        faults.push(Problem::new("UnsupportedValue", message));
+    }
+    weighted
 }
 
 /// Zero means no limit (checklist TR1).
