@@ -3,7 +3,7 @@
 //! [`admit`] is what a cluster's API server would do: fill in defaults, check every object, and keep the
 //! sound ones. Everything that is wrong is found at once, each [`Finding`] with a stable code, its place and
 //! a hint. The tables in `kinds/` say what is allowed; `code.rs` lists what can be found. How objects fit
-//! together is [`lint`]'s matter.
+//! together is [`lint()`]'s matter.
 
 mod code;
 mod defaults;
