@@ -53,10 +53,7 @@ fn accept_turn<E: Env>(worker: &Rc<Worker<E>>, bind: Bind, acceptor: &E::Accepto
                 let env = worker.env.clone();
                 // Counted now: the task runs later, and the drain must not end in between.
                 let open = worker.connection();
-                env.spawn(async move {
-                    let _open = open;
-                    connection::serve(&worker, bind, socket).await;
-                });
+                env.spawn(async move { connection::serve(&worker, bind, socket, open).await });
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Turn::Empty),
             // The client went away while it was queued, or a signal came.

@@ -1,11 +1,12 @@
 //! The one loop that carries a body from a source to a sink, and the one way to run it in both directions.
 
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use pin_project_lite::pin_project;
 use ringway_core::http1::BodyFraming;
 use ringway_core::{Failure, Fields};
 
@@ -93,27 +94,50 @@ pub enum Beside<M, F> {
     Side(F),
 }
 
+pin_project! {
+    /// Two futures of which one decides.
+    pub struct Besides<S, M, P> {
+        #[pin]
+        side: S,
+        side_open: bool,
+        #[pin]
+        main: M,
+        fatal: P,
+    }
+}
+
 /// Runs one future to its end and another beside it, which may end the two early. The side is polled first, so that
 /// what a client sent is on its way before its answer is looked for.
-pub async fn beside<M: Future, S: Future<Output = Result<T, F>>, T, F>(
-    side: S,
-    main: M,
-    fatal: impl Fn(&F) -> bool,
-) -> Beside<M::Output, F> {
-    let mut side = pin!(side);
-    let mut main = pin!(main);
-    let mut side_open = true;
-    poll_fn(|cx| {
-        if side_open && let Poll::Ready(outcome) = side.as_mut().poll(cx) {
-            side_open = false;
+pub fn beside<M, S, T, F, P>(side: S, main: M, fatal: P) -> Besides<S, M, P>
+where
+    M: Future,
+    S: Future<Output = Result<T, F>>,
+    P: Fn(&F) -> bool,
+{
+    Besides { side, side_open: true, main, fatal }
+}
+
+impl<M, S, T, F, P> Future for Besides<S, M, P>
+where
+    M: Future,
+    S: Future<Output = Result<T, F>>,
+    P: Fn(&F) -> bool,
+{
+    type Output = Beside<M::Output, F>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if *this.side_open
+            && let Poll::Ready(outcome) = this.side.poll(cx)
+        {
+            *this.side_open = false;
             match outcome {
-                Err(failure) if fatal(&failure) => return Poll::Ready(Beside::Side(failure)),
+                Err(failure) if (this.fatal)(&failure) => return Poll::Ready(Beside::Side(failure)),
                 _ => {}
             }
         }
-        main.as_mut().poll(cx).map(Beside::Main)
-    })
-    .await
+        this.main.poll(cx).map(Beside::Main)
+    }
 }
 
 /// A request's body, kept while it is small so that it can be sent again.

@@ -1,5 +1,7 @@
 //! The beginning of a connection: PROXY header, TLS, and which protocol follows.
 //!
+//! Whatever is rare is boxed: a connection's memory is the size of its future, and most are idle HTTP/1.
+//!
 //! Everything here is bounded by one deadline (`handshake_timeout`). What follows is `http1`, `http2` or `tcp`.
 
 use std::cell::RefCell;
@@ -17,11 +19,16 @@ use crate::buffer::Buffer;
 use crate::env::{Env, Socket};
 use crate::link::{Link, LinkError, shake_hands};
 use crate::tls::{Alpn, Handshake, TlsSession};
-use crate::worker::Worker;
+use crate::worker::{ClientConnection, Worker};
 use crate::{http1, http2, tcp};
 
 /// Serves a connection from its first byte to its last.
-pub async fn serve<E: Env>(worker: &Rc<Worker<E>>, bind: Bind, socket: E::Socket) {
+pub async fn serve<E: Env>(
+    worker: &Rc<Worker<E>>,
+    bind: Bind,
+    socket: E::Socket,
+    counted: ClientConnection<E>,
+) {
     let view = worker.view();
     // The listener may have gone since the connection was made.
     let Some(kind) = view.compiled().bind_kind(&bind) else { return };
@@ -43,7 +50,7 @@ pub async fn serve<E: Env>(worker: &Rc<Worker<E>>, bind: Bind, socket: E::Socket
     let deadline = worker.timers.deadline();
     let mut inbox = None;
     if proxied {
-        match deadline.within(until, read_proxy_header(worker, &socket, &mut inbox)).await {
+        match Box::pin(deadline.within(until, read_proxy_header(worker, &socket, &mut inbox))).await {
             Ok(Some(header)) => take_over(&mut arrival, header, &worker.trusted),
             _ => return worker.count(Event::HandshakeFailed),
         }
@@ -51,13 +58,15 @@ pub async fn serve<E: Env>(worker: &Rc<Worker<E>>, bind: Bind, socket: E::Socket
     match kind {
         BindKind::Http => {
             let link = Link::plain(worker.env.clone(), socket, &worker.timers);
+            link.count_as(counted);
             serve_cleartext(worker, link, arrival, inbox).await;
         }
         BindKind::Tcp => {
             let link = Link::plain(worker.env.clone(), socket, &worker.timers);
-            tcp::serve(worker, link, Rc::new(arrival), inbox).await;
+            link.count_as(counted);
+            Box::pin(tcp::serve(worker, link, Rc::new(arrival), inbox)).await;
         }
-        BindKind::Tls => Box::pin(serve_tls(worker, socket, arrival, inbox, until)).await,
+        BindKind::Tls => Box::pin(serve_tls(worker, socket, arrival, inbox, until, counted)).await,
         BindKind::Udp => {}
     }
 }
@@ -110,7 +119,7 @@ async fn serve_cleartext<E: Env>(
     let arrival = Rc::new(arrival);
     loop {
         match inbox.as_ref().and_then(|inbox| sniff::cleartext(inbox.filled())) {
-            Some(Cleartext::Http1) => return http1::serve_connection(worker, &link, &arrival, inbox).await,
+            Some(Cleartext::Http1) => return http1::serve_connection(worker, link, arrival, inbox).await,
             Some(Cleartext::Http2) => {
                 return Box::pin(http2::serve_connection(worker, link, arrival, inbox)).await;
             }
@@ -142,9 +151,11 @@ async fn serve_tls<E: Env>(
     mut arrival: Arrival,
     inbox: Option<Buffer>,
     until: Instant,
+    counted: ClientConnection<E>,
 ) {
     let deadline = worker.timers.deadline();
-    let Ok(begun) = deadline.within(until, begin_tls(worker, socket, &mut arrival, inbox)).await else {
+    let beginning = Box::pin(deadline.within(until, begin_tls(worker, socket, &mut arrival, inbox)));
+    let Ok(begun) = beginning.await else {
         worker.hit(Limit::Handshake);
         return worker.count(Event::HandshakeFailed);
     };
@@ -155,13 +166,15 @@ async fn serve_tls<E: Env>(
         }
         Ok(Begun::Passthrough { socket, received }) => {
             let link = Link::plain(worker.env.clone(), socket, &worker.timers);
+            link.count_as(counted);
             let inbox = worker.buffers.holding(received);
-            tcp::serve(worker, link, Rc::new(arrival), Some(inbox)).await;
+            Box::pin(tcp::serve(worker, link, Rc::new(arrival), Some(inbox))).await;
         }
         Ok(Begun::Terminated { socket, session, listener }) => {
             worker.count(Event::HandshakeDone);
             let facts = session.facts().cloned();
             let link = Link::secure(worker.env.clone(), socket, &worker.timers, session);
+            link.count_as(counted);
             arrival.scheme = Scheme::Https;
             arrival.listener = Some(listener.key.clone());
             arrival.peer = facts.as_ref().and_then(|facts| facts.peer.clone());
@@ -171,10 +184,8 @@ async fn serve_tls<E: Env>(
                 (ListenerProtocol::Https(_), Some(Alpn::Http2)) => {
                     Box::pin(http2::serve_connection(worker, link, arrival, None)).await;
                 }
-                (ListenerProtocol::Https(_), _) => {
-                    http1::serve_connection(worker, &link, &arrival, None).await
-                }
-                _ => tcp::serve(worker, link, arrival, None).await,
+                (ListenerProtocol::Https(_), _) => http1::serve_connection(worker, link, arrival, None).await,
+                _ => Box::pin(tcp::serve(worker, link, arrival, None)).await,
             }
         }
     }
@@ -240,4 +251,23 @@ async fn refuse<E: Env, S: Socket>(
     session.borrow_mut().refuse();
     let _ = shake_hands(socket, session).await;
     Err("unrecognized_name")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{Machine, size_of_future};
+
+    /// What a busy HTTP/1 connection may take. An idle one is parked, which takes far less (see `http1`).
+    const BUSY_BYTES_MAX: usize = 5 << 10;
+
+    type Begin = (Rc<Worker<Machine>>, Bind, <Machine as Env>::Socket, ClientConnection<Machine>);
+
+    #[test]
+    fn a_busy_connection_fits_into_5_kib() {
+        let size = size_of_future(|(worker, bind, socket, counted): Begin| async move {
+            serve(&worker, bind, socket, counted).await;
+        });
+        assert!(size <= BUSY_BYTES_MAX, "{size} bytes");
+    }
 }

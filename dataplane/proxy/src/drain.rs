@@ -1,10 +1,12 @@
 //! Draining: every connection of a core learns that it should end, and the core learns when the last one did.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
+
+use pin_project_lite::pin_project;
 
 use crate::signal::Signal;
 
@@ -42,20 +44,8 @@ impl Drain {
     }
 
     /// Runs a future until it ends or the drain begins (`None`).
-    pub async fn unless_draining<F: Future>(&self, future: F) -> Option<F::Output> {
-        let mut future = pin!(future);
-        let mut place = Place { drain: self, at: None };
-        poll_fn(|cx| {
-            if self.draining.get() {
-                return Poll::Ready(None);
-            }
-            if let Poll::Ready(output) = future.as_mut().poll(cx) {
-                return Poll::Ready(Some(output));
-            }
-            place.wait(cx.waker());
-            Poll::Pending
-        })
-        .await
+    pub fn unless_draining<F: Future>(&self, future: F) -> UnlessDraining<'_, F> {
+        UnlessDraining { place: Place { drain: self, at: None }, future }
     }
 
     /// Counts a connection, or a socket that may still bring some, for as long as the value lives.
@@ -86,6 +76,31 @@ impl Drop for Open {
         if self.0.open.get() == 0 {
             self.0.empty.notify();
         }
+    }
+}
+
+pin_project! {
+    /// A future that the drain ends.
+    pub struct UnlessDraining<'d, F> {
+        place: Place<'d>,
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for UnlessDraining<'_, F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if this.place.drain.draining.get() {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(output) = this.future.poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        this.place.wait(cx.waker());
+        Poll::Pending
     }
 }
 

@@ -16,6 +16,7 @@ use crate::env::{Env, Socket};
 use crate::timer::{Deadline, Timers};
 use crate::tls::{Alpn, ClientTls, Handshake, Plaintext, TlsFacts, TlsFailure, TlsSession};
 use crate::upstream::Open;
+use crate::worker::ClientConnection;
 
 /// A connection, downstream or upstream.
 pub struct Link<E: Env> {
@@ -29,6 +30,8 @@ pub struct Link<E: Env> {
     ended: Cell<bool>,
     /// What ends with it.
     held: OnceCell<Open>,
+    /// A client's connection counts until its link is gone.
+    counted: OnceCell<ClientConnection<E>>,
 }
 
 /// Why a link cannot go on.
@@ -69,7 +72,14 @@ impl<E: Env> Link<E> {
 
     fn new(env: E, socket: E::Socket, timers: &Timers, tls: Option<Box<RefCell<TlsSession>>>) -> Rc<Self> {
         let (reading, writing) = (timers.deadline(), timers.deadline());
-        Rc::new(Self { env, socket, tls, reading, writing, ended: Cell::new(false), held: OnceCell::new() })
+        let (ended, held, counted) = (Cell::new(false), OnceCell::new(), OnceCell::new());
+        Rc::new(Self { env, socket, tls, reading, writing, ended, held, counted })
+    }
+
+    /// Lets a client's connection count for as long as the link lives.
+    pub fn count_as(&self, connection: ClientConnection<E>) {
+        // Whoever counts it a second time has counted it once: the first value stays, the second ends here.
+        let _ = self.counted.set(connection);
     }
 
     /// Makes the handshake. Has no timeout of its own; if the future is dropped, the link is of no use.

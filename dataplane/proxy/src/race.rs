@@ -1,8 +1,10 @@
 //! Waits for the first of two things.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
 
 /// Which came first.
 pub(crate) enum First<A, B> {
@@ -12,15 +14,29 @@ pub(crate) enum First<A, B> {
     Two(B),
 }
 
+pin_project! {
+    /// Two futures of which one will be dropped.
+    pub(crate) struct Race<A, B> {
+        #[pin]
+        one: A,
+        #[pin]
+        two: B,
+    }
+}
+
 /// Runs two futures until one is there; the other is dropped.
-pub(crate) async fn race<A: Future, B: Future>(one: A, two: B) -> First<A::Output, B::Output> {
-    let mut one = pin!(one);
-    let mut two = pin!(two);
-    poll_fn(|cx| {
-        if let Poll::Ready(output) = one.as_mut().poll(cx) {
+pub(crate) fn race<A: Future, B: Future>(one: A, two: B) -> Race<A, B> {
+    Race { one, two }
+}
+
+impl<A: Future, B: Future> Future for Race<A, B> {
+    type Output = First<A::Output, B::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.one.poll(cx) {
             return Poll::Ready(First::One(output));
         }
-        two.as_mut().poll(cx).map(First::Two)
-    })
-    .await
+        this.two.poll(cx).map(First::Two)
+    }
 }

@@ -42,14 +42,14 @@ pub async fn serve<E: Env>(exchange: &mut Exchange<'_, E>, worker: &Rc<Worker<E>
     let decision = worker.view().decide(exchange.arrival, exchange.request, worker.env.draw());
     match decision {
         Decision::Answer(answer) => {
-            if let Err(failure) = answer_with(exchange, worker, answer, &mut summary).await {
+            if let Err(failure) = Box::pin(answer_with(exchange, worker, answer, &mut summary)).await {
                 cut_off(exchange, &failure, &mut summary);
             }
         }
         Decision::Forward(plan) => {
             let facts = plan.facts(exchange.request);
             if let Err(failure) = forward(exchange, &plan, &facts, worker, &mut summary).await {
-                fail(exchange, &plan, &facts, worker, &failure, &mut summary).await;
+                Box::pin(fail(exchange, &plan, &facts, worker, &failure, &mut summary)).await;
             }
         }
     }
@@ -123,7 +123,7 @@ async fn forward<E: Env>(
         let failure = match outcome {
             Ok(Made::Done) => break Ok(()),
             Ok(Made::Again(at)) => {
-                worker.env.sleep_until(at).await;
+                Box::pin(worker.env.sleep_until(at)).await;
                 tried.push(pick.endpoint);
                 exchange.body.rewind();
                 continue;
@@ -152,7 +152,7 @@ async fn forward<E: Env>(
             Again::At(at) => {
                 // A wait without reason would let the other tasks of this core go first.
                 if at > now {
-                    worker.env.sleep_until(at).await;
+                    Box::pin(worker.env.sleep_until(at)).await;
                 }
                 exchange.body.rewind();
             }
@@ -238,7 +238,7 @@ impl<E: Env> Attempt<'_, E> {
             };
             let download = receiving.run(response_side, response, reply, None);
             let fatal = |failure: &CarryFailure| matches!(failure, CarryFailure::Source(_));
-            match beside(upload, download, fatal).await {
+            match Box::pin(beside(upload, download, fatal)).await {
                 Beside::Main(outcome) => outcome,
                 Beside::Side(CarryFailure::Source(failure)) => Err(client_failure(failure, body.bytes_max())),
                 Beside::Side(CarryFailure::Sink(_)) => unreachable!("only the source's failures are fatal"),
@@ -336,7 +336,7 @@ impl<E: Env> Receiving<'_, '_, E> {
             match start.kind {
                 ResponseKind::Informational => {
                     headers::strip_hop_by_hop(&mut response.fields, false);
-                    reply.inform(response).await.map_err(|_| Failure::ClientGone)?;
+                    Box::pin(reply.inform(response)).await.map_err(|_| Failure::ClientGone)?;
                 }
                 ResponseKind::Switching if !self.upgrade => {
                     return Err(attempt.failure(Evidence::Answered, UpstreamCause::Protocol));
@@ -366,7 +366,7 @@ impl<E: Env> Receiving<'_, '_, E> {
                 attempt.timeless.set(true);
                 let mut down = reply.switch(response).await.map_err(|_| Failure::ClientGone)?;
                 let mut from = side.body(limits.stream_idle_timeout);
-                let ended = tunnel(client, up, &mut from, &mut down, &attempt.moved).await;
+                let ended = Box::pin(tunnel(client, up, &mut from, &mut down, &attempt.moved)).await;
                 self.summary.response_body_bytes = attempt.moved.down.get();
                 if let Err(severed) = ended {
                     self.summary.flags.insert(severed.note(attempt.worker));

@@ -5,11 +5,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use pin_project_lite::pin_project;
 use ringway_core::Instant;
 
 use crate::env::Env;
@@ -150,19 +151,18 @@ pub struct Deadline {
 
 impl Deadline {
     /// Runs a future until an instant; it is polled first, so that a future that is ready is never late.
-    pub async fn within<F: Future>(&self, at: Instant, future: F) -> Result<F::Output, Elapsed> {
-        self.within_unless(&Cell::new(false), at, future).await
+    pub fn within<F: Future>(&self, at: Instant, future: F) -> Within<'_, F> {
+        Within { deadline: self, lifted: None, at, armed: false, future }
     }
 
     /// The same, unless the bound was lifted by then.
-    pub async fn within_unless<F: Future>(
-        &self,
-        lifted: &Cell<bool>,
+    pub fn within_unless<'d, F: Future>(
+        &'d self,
+        lifted: &'d Cell<bool>,
         at: Instant,
         future: F,
-    ) -> Result<F::Output, Elapsed> {
-        let future = pin!(future);
-        Within { deadline: self, lifted, at, armed: false, future }.await
+    ) -> Within<'d, F> {
+        Within { deadline: self, lifted: Some(lifted), at, armed: false, future }
     }
 
     fn arm(&self, at: Instant, waker: &Waker) {
@@ -204,38 +204,43 @@ impl Drop for Deadline {
     }
 }
 
-struct Within<'d, F> {
-    deadline: &'d Deadline,
-    lifted: &'d Cell<bool>,
-    at: Instant,
-    armed: bool,
-    future: Pin<&'d mut F>,
+pin_project! {
+    /// A future with a bound. Not an `async fn`: that would hold the future it is given twice, and each connection's
+    /// memory is the size of its futures.
+    pub struct Within<'d, F> {
+        deadline: &'d Deadline,
+        lifted: Option<&'d Cell<bool>>,
+        at: Instant,
+        armed: bool,
+        #[pin]
+        future: F,
+    }
+
+    impl<F> PinnedDrop for Within<'_, F> {
+        fn drop(this: Pin<&mut Self>) {
+            if this.armed {
+                this.deadline.disarm();
+            }
+        }
+    }
 }
 
 impl<F: Future> Future for Within<'_, F> {
     type Output = Result<F::Output, Elapsed>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Poll::Ready(output) = self.future.as_mut().poll(cx) {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.future.poll(cx) {
             return Poll::Ready(Ok(output));
         }
-        let this = &mut *self;
-        if this.lifted.get() {
+        if this.lifted.is_some_and(Cell::get) {
             return Poll::Pending;
         }
-        if this.armed && this.deadline.fired() {
+        if *this.armed && this.deadline.fired() {
             return Poll::Ready(Err(Elapsed));
         }
-        this.armed = true;
-        this.deadline.arm(this.at, cx.waker());
+        *this.armed = true;
+        this.deadline.arm(*this.at, cx.waker());
         Poll::Pending
-    }
-}
-
-impl<F> Drop for Within<'_, F> {
-    fn drop(&mut self) {
-        if self.armed {
-            self.deadline.disarm();
-        }
     }
 }

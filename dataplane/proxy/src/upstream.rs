@@ -49,7 +49,7 @@ pub async fn obtain<E: Env>(
             let client = Http1Client::new(link, worker.buffers.clone(), &worker.limits);
             Ok(Upstream::Http1(Lease::fresh(client)))
         }
-        UpstreamProtocol::Http2 => http2::obtain(cluster, pick, worker).await.map(Upstream::Http2),
+        UpstreamProtocol::Http2 => Box::pin(http2::obtain(cluster, pick, worker)).await.map(Upstream::Http2),
     }
 }
 

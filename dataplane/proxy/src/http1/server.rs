@@ -1,6 +1,6 @@
 //! A client's HTTP/1 connection: reads one request after another, has each served, and decides whether to go on.
 //!
-//! Between requests it holds no buffer. Every way out that leaves input unread lingers, so that the last answer is not
+//! Between requests it holds no buffer, and a connection that stays idle is parked in a small task. Every way out that leaves input unread lingers, so that the last answer is not
 //! turned into a reset.
 
 use std::rc::Rc;
@@ -24,28 +24,44 @@ use crate::link::{Link, LinkError};
 use crate::serve::serve;
 use crate::worker::{Scratch, Worker};
 
+/// How long a connection that has just served a request keeps what it needs for the next one. After that it is parked.
+const PARK_AFTER: Duration = Duration::from_millis(200);
+
 /// Serves a connection until either side ends it. `inbox` holds what was read to learn the protocol.
 pub async fn serve_connection<E: Env>(
     worker: &Rc<Worker<E>>,
-    link: &Rc<Link<E>>,
-    arrival: &Rc<Arrival>,
-    mut inbox: Option<Buffer>,
+    link: Rc<Link<E>>,
+    arrival: Rc<Arrival>,
+    inbox: Option<Buffer>,
 ) {
-    let mut left = worker.limits.requests_per_connection_max;
+    let left = worker.limits.requests_per_connection_max;
+    serve_some(worker, link, arrival, inbox, left).await;
+}
+
+/// Serves requests as long as they come; then parks the connection.
+async fn serve_some<E: Env>(
+    worker: &Rc<Worker<E>>,
+    link: Rc<Link<E>>,
+    arrival: Rc<Arrival>,
+    mut inbox: Option<Buffer>,
+    mut left: u64,
+) {
     loop {
-        if !wait_for_request(worker, link, &mut inbox).await {
-            return;
+        match wait_for_request(worker, &link, &mut inbox, PARK_AFTER).await {
+            Next::Request => {}
+            Next::Nothing => return worker.env.spawn(park(Rc::clone(worker), link, arrival, left)),
+            Next::End => return,
         }
         let mut scratch = worker.scratch();
         left -= 1;
-        match serve_request(worker, link, arrival, &mut inbox, &mut scratch, left == 0).await {
+        match serve_request(worker, &link, &arrival, &mut inbox, &mut scratch, left == 0).await {
             Fate::Again => {}
             Fate::Close => return,
             Fate::Linger => {
                 let mut scratch = inbox.unwrap_or_else(|| worker.buffers.take());
                 let limits = &worker.limits;
                 let lingering = link.linger(limits.linger_bytes_max, limits.linger_timeout, &mut scratch);
-                if let Some(limit) = lingering.await {
+                if let Some(limit) = Box::pin(lingering).await {
                     worker.hit(limit);
                 }
                 return;
@@ -53,6 +69,30 @@ pub async fn serve_connection<E: Env>(
             Fate::Reset => return link.reset(),
         }
     }
+}
+
+/// Waits for a request in a task of its own that is no larger than waiting needs; most connections are idle most of the
+/// time, and the task that serves requests is several times as large.
+async fn park<E: Env>(worker: Rc<Worker<E>>, link: Rc<Link<E>>, arrival: Rc<Arrival>, left: u64) {
+    let mut inbox = None;
+    match wait_for_request(&worker, &link, &mut inbox, worker.limits.idle_timeout).await {
+        Next::Request => {
+            let env = worker.env.clone();
+            env.spawn(async move { serve_some(&worker, link, arrival, inbox, left).await });
+        }
+        Next::Nothing => worker.hit(Limit::Idle),
+        Next::End => {}
+    }
+}
+
+/// What a connection that waits for a request gets.
+enum Next {
+    /// The first byte of one.
+    Request,
+    /// Nothing for so long.
+    Nothing,
+    /// The client is done, or we drain.
+    End,
 }
 
 /// What becomes of a connection after a request.
@@ -67,23 +107,24 @@ enum Fate {
     Reset,
 }
 
-/// Waits for the first byte of a request, without a buffer. `false`: the client is done, idle, or we drain.
-async fn wait_for_request<E: Env>(worker: &Worker<E>, link: &Link<E>, inbox: &mut Option<Buffer>) -> bool {
+/// Waits for the first byte of a request, without a buffer.
+async fn wait_for_request<E: Env>(
+    worker: &Worker<E>,
+    link: &Link<E>,
+    inbox: &mut Option<Buffer>,
+    patience: Duration,
+) -> Next {
     if inbox.as_ref().is_some_and(|buffer| !buffer.is_empty()) {
-        return true;
+        return Next::Request;
     }
     *inbox = None;
-    let first = link.first_fill(&worker.buffers, worker.limits.idle_timeout);
-    match worker.drain.unless_draining(first).await {
+    match worker.drain.unless_draining(link.first_fill(&worker.buffers, patience)).await {
         Some(Ok(Some(buffer))) => {
             *inbox = Some(buffer);
-            true
+            Next::Request
         }
-        Some(Err(LinkError::Idle)) => {
-            worker.hit(Limit::Idle);
-            false
-        }
-        Some(Ok(None) | Err(LinkError::Broken)) | None => false,
+        Some(Err(LinkError::Idle)) => Next::Nothing,
+        Some(Ok(None) | Err(LinkError::Broken)) | None => Next::End,
     }
 }
 
@@ -105,7 +146,8 @@ async fn serve_request<E: Env>(
             if let Some(limit) = limit_of(refusal) {
                 worker.hit(limit);
             }
-            return refuse(worker, link, arrival, &refusal.answer(), facts, out, started).await;
+            let refusal = refusal.answer();
+            return Box::pin(refuse(worker, link, arrival, &refusal, facts, out, started)).await;
         }
     };
     if last {
@@ -339,5 +381,22 @@ impl<'c, E: Env> Http1Reply<'c, E> {
         if *self.state == ReplyState::Tunnelled {
             *self.state = ReplyState::Begun;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::{Machine, size_of_future};
+
+    /// What waiting for a request may take, beside the link and the arrival.
+    const PARKED_BYTES_MAX: usize = 640;
+
+    type Parked = (Rc<Worker<Machine>>, Rc<Link<Machine>>, Rc<Arrival>);
+
+    #[test]
+    fn a_parked_connection_is_small() {
+        let size = size_of_future(|(worker, link, arrival): Parked| park(worker, link, arrival, 1));
+        assert!(size <= PARKED_BYTES_MAX, "{size} bytes");
     }
 }

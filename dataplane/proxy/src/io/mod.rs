@@ -15,3 +15,9 @@ pub use listen::{Inherited, Sockets};
 pub use machine::{Machine, Mailboxes, Unattached};
 
 pub(crate) use driver::run_on;
+
+/// The size of the future that a closure would make; nothing is run.
+#[cfg(test)]
+pub(crate) fn size_of_future<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
+    size_of::<F>()
+}
