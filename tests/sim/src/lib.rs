@@ -1,6 +1,6 @@
 //! The deterministic simulator: the production proxy under virtual time and drawn faults.
 //!
-//! [`world`] runs tasks under a virtual clock; [`network`] connects them; [`env`] is what the proxy sees of both.
+//! [`world`] runs tasks under a virtual clock; [`network`] connects them; [`mod@env`] is what the proxy sees of both.
 //! [`faults`] says what may go wrong, [`peer`] has scripted clients and backends, [`checker`] the oracles that judge
 //! what they saw, [`scenario`] runs seeds. One seed decides everything: no other source of chance, time or order may
 //! be used here.
