@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use ringway_config::{EndpointSet, EndpointSource};
+use ringway_config::{EndpointSet, EndpointSource, UpstreamProtocol};
 use ringway_core::Instant;
 use ringway_core::balance::{Balancer, EndpointId};
 use ringway_core::limits::Limits;
@@ -58,9 +59,14 @@ impl<E: Env> Cluster<E> {
         Rc::new(cluster)
     }
 
-    /// What the configuration says about it today.
-    pub fn spec(&self) -> Arc<ringway_config::Cluster> {
-        Arc::clone(&self.spec.borrow())
+    /// What is spoken to it today.
+    pub fn protocol(&self) -> UpstreamProtocol {
+        self.spec.borrow().protocol
+    }
+
+    /// How long a connection to it may take to be made.
+    pub fn connect_timeout(&self) -> Duration {
+        self.spec.borrow().connect_timeout
     }
 
     /// TLS to its endpoints, if it is asked for.

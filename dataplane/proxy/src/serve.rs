@@ -78,7 +78,7 @@ async fn forward<E: Env>(
     let mut mirrors = Vec::new();
     forward.apply_request(exchange.request, &mut || worker.env.draw() as u32, &mut mirrors);
 
-    if cluster.spec().protocol != UpstreamProtocol::Http2 {
+    if cluster.protocol() != UpstreamProtocol::Http2 {
         http1::upgrade_instead_of_connect(exchange.request, || worker.env.draw());
     }
     // Calls of gRPC may be silent for as long as they like: what is bounded is the stream.

@@ -37,7 +37,7 @@ pub async fn obtain<E: Env>(
     worker: &Rc<Worker<E>>,
     new: bool,
 ) -> Result<Upstream<E>, UpstreamCause> {
-    match cluster.spec().protocol {
+    match cluster.protocol() {
         UpstreamProtocol::Http1 | UpstreamProtocol::Opaque => {
             let kept = if new { None } else { cluster.take(pick.endpoint, worker.env.now()) };
             if let Some(lease) = kept {
@@ -88,7 +88,7 @@ async fn make<E: Env>(
     pick: &Pick,
     worker: &Worker<E>,
 ) -> Result<Rc<Link<E>>, UpstreamCause> {
-    let until = worker.env.now() + cluster.spec().connect_timeout;
+    let until = worker.env.now() + cluster.connect_timeout();
     let deadline = worker.timers.deadline();
     let socket = deadline
         .within(until, worker.env.connect(pick.address))

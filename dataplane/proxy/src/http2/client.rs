@@ -72,7 +72,7 @@ pub async fn obtain<E: Env>(
             };
             let mut client = stream.conn;
             // Ready unless the connection has ended, or the peer has lowered its limit.
-            let at = worker.env.now() + cluster.spec().connect_timeout;
+            let at = worker.env.now() + cluster.connect_timeout();
             let ready = worker.timers.deadline().within(at, poll_fn(|cx| client.poll_ready(cx))).await;
             match ready {
                 Ok(Ok(())) => {
@@ -113,7 +113,7 @@ async fn open<E: Env>(
     }
     let transport = Transport::new(worker, link, None);
     let builder = builder(&worker.limits);
-    let at = worker.env.now() + cluster.spec().connect_timeout;
+    let at = worker.env.now() + cluster.connect_timeout();
     let shaken = worker.timers.deadline().within(at, builder.handshake::<_, Bytes>(transport)).await;
     let (client, connection) =
         shaken.map_err(|_| UpstreamCause::ConnectTimeout)?.map_err(|_| UpstreamCause::Protocol)?;
