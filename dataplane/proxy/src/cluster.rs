@@ -18,6 +18,9 @@ use ringway_core::pool::{CleanEnd, Lease, Pool, PoolLimits, SharedId, SharedPool
 use crate::env::Env;
 use crate::http1::Http1Client;
 use crate::http2::SharedClient;
+use crate::latch::Latch;
+use crate::signal::Signal;
+use crate::timer::Deadline;
 use crate::tls::ClientTls;
 
 /// A live cluster.
@@ -32,6 +35,11 @@ pub struct Cluster<E: Env> {
     shared: RefCell<BTreeMap<EndpointId, SharedPool<SharedClient>>>,
     pool_limits: PoolLimits,
     retired: Cell<bool>,
+    /// A task keeps its endpoints as its name resolves.
+    kept: Cell<bool>,
+    /// The name was asked for once, with or without success; open from the beginning if there is no name.
+    asked: RefCell<Rc<Latch>>,
+    renamed: Signal,
 }
 
 impl<E: Env> Cluster<E> {
@@ -54,6 +62,9 @@ impl<E: Env> Cluster<E> {
                 idle_age_max: limits.upstream_idle_timeout,
             },
             retired: Cell::new(false),
+            kept: Cell::new(false),
+            asked: RefCell::default(),
+            renamed: Signal::default(),
         };
         cluster.set_endpoints(endpoints);
         Rc::new(cluster)
@@ -119,6 +130,8 @@ impl<E: Env> Cluster<E> {
     /// It is no longer configured: nothing idle is kept, what is under way ends by itself.
     pub fn retire(&self) {
         self.retired.set(true);
+        self.renamed.notify();
+        self.asked();
         self.close_idle();
     }
 
@@ -213,16 +226,55 @@ impl<E: Env> Cluster<E> {
             return;
         }
         self.endpoints.replace(endpoints.map(Arc::clone));
+        self.renamed.notify();
         match endpoints.map(|set| &set.source) {
-            Some(EndpointSource::Listed(listed)) => self.resolved(listed),
+            Some(EndpointSource::Listed(listed)) => {
+                self.resolved(listed);
+                self.asked();
+            }
             // Resolving begins with what is known: nothing, or the addresses of before.
+            Some(EndpointSource::Dns { .. }) if self.balancer.borrow().is_empty() => {
+                let before = self.asked.replace(Rc::default());
+                before.open();
+            }
             Some(EndpointSource::Dns { .. }) => {}
-            None => self.resolved(&[]),
+            None => {
+                self.resolved(&[]);
+                self.asked();
+            }
+        }
+    }
+
+    /// Notes that a task keeps its endpoints as its name resolves, or does no longer; says whether one did before.
+    pub(crate) fn set_kept(&self, kept: bool) -> bool {
+        self.kept.replace(kept)
+    }
+
+    /// The name was asked for: whoever waits for that goes on.
+    pub(crate) fn asked(&self) {
+        self.asked.borrow().open();
+    }
+
+    /// Ends when the name may be another.
+    pub(crate) async fn renamed(&self) {
+        self.renamed.wait().await;
+    }
+
+    /// Waits until it is known where the endpoints are, if that is being found out for the first time; no longer than a
+    /// connection may take.
+    pub async fn known(&self, env: &E, deadline: &Deadline) {
+        let asked = Rc::clone(&self.asked.borrow());
+        if !asked.is_open() {
+            let at = env.now() + self.spec().connect_timeout;
+            let _ = deadline.within(at, asked.opened()).await;
         }
     }
 
     /// The name to resolve, if the endpoints come from one.
     pub fn name(&self) -> Option<(Arc<str>, u16)> {
+        if self.retired.get() {
+            return None;
+        }
         match &self.endpoints.borrow().as_ref()?.source {
             EndpointSource::Dns { host, port } => Some((Arc::clone(host), *port)),
             EndpointSource::Listed(_) => None,

@@ -21,6 +21,7 @@ pub async fn run<E: Env>(env: E, settings: Settings, snapshot: &Snapshot) {
         worker.env.clone().spawn(async move { worker.timers.run(&worker.env).await });
     }
     worker.env.spawn(Rc::clone(&worker).expire());
+    worker.env.spawn(Rc::clone(&worker).readmit());
     while let Some(message) = worker.env.receive().await {
         match message {
             Message::Configure(snapshot, done) => {
@@ -40,6 +41,8 @@ pub async fn run<E: Env>(env: E, settings: Settings, snapshot: &Snapshot) {
             Message::Report(to) => {
                 let _ = to.try_send(worker.report());
             }
+            Message::Observed { cluster, core, report } => worker.heard_report(&cluster, core, report),
+            Message::News { cluster, news } => worker.heard_news(&cluster, news),
             Message::Drain(done) => {
                 std::mem::take(&mut stops).into_values().flatten().for_each(|stop| stop.notify());
                 worker.drain.begin();

@@ -1,21 +1,20 @@
 //! Draining: every connection of a core learns that it should end, and the core learns when the last one did.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
+use crate::latch::{Latch, Opened};
 use crate::signal::Signal;
 
 /// The state of a core's drain, and its count of connections.
 #[derive(Default)]
 pub struct Drain {
-    draining: Cell<bool>,
-    waiting: RefCell<Vec<Option<Waker>>>,
-    free: RefCell<Vec<usize>>,
+    begun: Latch,
     clients: Rc<Clients>,
 }
 
@@ -29,10 +28,7 @@ struct Clients {
 impl Drain {
     /// Tells every connection that waits for a request, and all later ones.
     pub fn begin(&self) {
-        self.draining.set(true);
-        let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
-        self.free.borrow_mut().clear();
-        waiting.into_iter().flatten().for_each(Waker::wake);
+        self.begun.open();
         if self.open() == 0 {
             self.clients.empty.notify();
         }
@@ -40,12 +36,12 @@ impl Drain {
 
     /// Whether it has begun.
     pub fn is_draining(&self) -> bool {
-        self.draining.get()
+        self.begun.is_open()
     }
 
     /// Runs a future until it ends or the drain begins (`None`).
     pub fn unless_draining<F: Future>(&self, future: F) -> UnlessDraining<'_, F> {
-        UnlessDraining { place: Place { drain: self, at: None }, future }
+        UnlessDraining { begun: self.begun.opened(), future }
     }
 
     /// Counts a connection, or a socket that may still bring some, for as long as the value lives.
@@ -61,7 +57,7 @@ impl Drain {
 
     /// Waits until the drain has begun and no connection is left.
     pub async fn emptied(&self) {
-        while !(self.draining.get() && self.open() == 0) {
+        while !(self.is_draining() && self.open() == 0) {
             self.clients.empty.wait().await;
         }
     }
@@ -82,7 +78,7 @@ impl Drop for Open {
 pin_project! {
     /// A future that the drain ends.
     pub struct UnlessDraining<'d, F> {
-        place: Place<'d>,
+        begun: Opened<'d>,
         #[pin]
         future: F,
     }
@@ -93,49 +89,12 @@ impl<F: Future> Future for UnlessDraining<'_, F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if this.place.drain.draining.get() {
+        if this.begun.is_over() {
             return Poll::Ready(None);
         }
         if let Poll::Ready(output) = this.future.poll(cx) {
             return Poll::Ready(Some(output));
         }
-        this.place.wait(cx.waker());
-        Poll::Pending
-    }
-}
-
-/// A waiter's place in the list; left when the wait ends.
-struct Place<'d> {
-    drain: &'d Drain,
-    at: Option<usize>,
-}
-
-impl Place<'_> {
-    fn wait(&mut self, waker: &Waker) {
-        let mut waiting = self.drain.waiting.borrow_mut();
-        match self.at {
-            Some(at) => match &mut waiting[at] {
-                Some(old) => old.clone_from(waker),
-                none => *none = Some(waker.clone()),
-            },
-            None => {
-                let at = self.drain.free.borrow_mut().pop().unwrap_or_else(|| {
-                    waiting.push(None);
-                    waiting.len() - 1
-                });
-                waiting[at] = Some(waker.clone());
-                self.at = Some(at);
-            }
-        }
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        // `begin` empties the list: places from before it are gone.
-        if let (Some(at), false) = (self.at, self.drain.draining.get()) {
-            self.drain.waiting.borrow_mut()[at] = None;
-            self.drain.free.borrow_mut().push(at);
-        }
+        Pin::new(this.begun).poll(cx).map(|()| None)
     }
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use ringway_config::Bind;
+use ringway_config::{Bind, ClusterKey};
+use ringway_core::health::{News, Report};
 use ringway_core::record;
 
 use crate::snapshot::Snapshot;
@@ -22,6 +23,22 @@ pub enum Message<U> {
     Unlisten(Bind),
     /// Say what was counted so far.
     Report(flume::Sender<record::Snapshot>),
+    /// How an attempt at an endpoint went; to its cluster's home.
+    Observed {
+        /// Which.
+        cluster: ClusterKey,
+        /// The core that tells.
+        core: usize,
+        /// What was seen.
+        report: Report,
+    },
+    /// What a cluster's home decided about an endpoint.
+    News {
+        /// Which.
+        cluster: ClusterKey,
+        /// The decision.
+        news: News,
+    },
     /// Begin to drain: tell clients, finish what is under way, and answer when no connection is left.
     Drain(Done),
 }

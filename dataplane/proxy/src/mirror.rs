@@ -53,6 +53,7 @@ pub(crate) fn send<E: Env>(
 async fn deliver<E: Env>(worker: &Rc<Worker<E>>, copy: MirrorTo<Cluster<E>>, body: &[u8]) -> Option<()> {
     let MirrorTo { cluster, head, .. } = copy;
     let limits = &worker.limits;
+    cluster.known(&worker.env, &worker.timers.deadline()).await;
     let pick = cluster.balancer.borrow_mut().pick(worker.env.draw(), worker.env.now(), &[])?;
     let _in_flight = InFlight::new(&cluster, pick.endpoint);
     let mut upstream = upstream::obtain(&cluster, &pick, worker, false).await.ok()?;

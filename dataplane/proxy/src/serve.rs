@@ -89,6 +89,7 @@ async fn forward<E: Env>(
     let mut attempts = Attempts::new(&forward.plan.timeouts, exchange.started);
     let deadline = exchange.deadline;
     let mut tried = Vec::new();
+    cluster.known(&worker.env, deadline).await;
     let idempotent = exchange.request.method.is_idempotent();
     let outcome = loop {
         let now = worker.env.now();

@@ -66,6 +66,7 @@ async fn connect_somewhere<'c, E: Env>(
     summary: &mut TunnelSummary,
 ) -> Result<(Rc<Link<E>>, InFlight<'c, E>), Flag> {
     let mut tried = Vec::new();
+    cluster.known(&worker.env, &worker.timers.deadline()).await;
     loop {
         let now = worker.env.now();
         let pick = cluster.balancer.borrow_mut().pick(worker.env.draw(), now, &tried);

@@ -235,7 +235,10 @@ impl<E: Env> Front<E> {
     }
 
     fn close(self) {
-        self.sessions.into_values().for_each(|entry| entry.session.end.notify());
+        // In their order, so that they end in the same one in every simulation.
+        let mut entries: Vec<_> = self.sessions.into_values().collect();
+        entries.sort_unstable_by_key(|entry| entry.serial);
+        entries.iter().for_each(|entry| entry.session.end.notify());
     }
 
     fn arrival(&self, (client, local): SessionKey) -> Arrival {

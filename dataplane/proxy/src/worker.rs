@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use ringway_config::ClusterKey;
 use ringway_core::access_log::Facts;
-use ringway_core::balance::{EndpointId, Outcome};
 use ringway_core::headers::TrustedProxies;
 use ringway_core::limits::Limits;
 use ringway_core::record::{self, Event, Limit, Recorder, SeriesLimits, TunnelSummary};
@@ -21,6 +20,8 @@ use crate::cluster::Cluster;
 use crate::date::{DATE_BYTES, HttpDate};
 use crate::drain::{Drain, Open};
 use crate::env::Env;
+use crate::names;
+use crate::outliers::Outliers;
 use crate::snapshot::Snapshot;
 use crate::timer::{Deadline, Timers};
 use crate::tls::TlsStore;
@@ -52,6 +53,7 @@ pub struct Worker<E: Env> {
     view: RefCell<Rc<View<Cluster<E>>>>,
     tls: RefCell<Arc<TlsStore>>,
     clusters: Clusters<E>,
+    pub(crate) outliers: Outliers,
     date: RefCell<HttpDate>,
     /// Boxed, so that lending one moves a pointer.
     #[expect(clippy::vec_box)]
@@ -118,11 +120,18 @@ impl<E: Env> Worker<E> {
             view: RefCell::new(Rc::new(View::new(Arc::clone(&snapshot.compiled), source))),
             tls: RefCell::new(Arc::clone(&snapshot.tls)),
             clusters,
+            outliers: Outliers::default(),
             date: RefCell::default(),
             scratches: RefCell::default(),
         };
+        let worker = Rc::new(worker);
         worker.update_clusters(snapshot);
-        Rc::new(worker)
+        worker
+    }
+
+    /// A live cluster.
+    pub fn cluster(&self, key: &ClusterKey) -> Option<Rc<Cluster<E>>> {
+        self.clusters.borrow().get(key).map(Rc::clone)
     }
 
     /// The configuration in force. A request keeps the plan it got, not the view.
@@ -136,7 +145,7 @@ impl<E: Env> Worker<E> {
     }
 
     /// Swaps to another configuration, in one step between two requests. Live clusters keep their pools and state.
-    pub fn configure(&self, snapshot: &Snapshot) {
+    pub fn configure(self: &Rc<Self>, snapshot: &Snapshot) {
         self.update_clusters(snapshot);
         let before = self.view();
         let next = before.next(Arc::clone(&snapshot.compiled));
@@ -146,7 +155,7 @@ impl<E: Env> Worker<E> {
         drop((old, old_tls, before));
     }
 
-    fn update_clusters(&self, snapshot: &Snapshot) {
+    fn update_clusters(self: &Rc<Self>, snapshot: &Snapshot) {
         let config = &snapshot.config;
         let mut gone = Vec::new();
         let mut clusters = self.clusters.borrow_mut();
@@ -168,7 +177,14 @@ impl<E: Env> Worker<E> {
                 }
             }
         }
+        for cluster in clusters.values() {
+            self.watch_endpoints(cluster);
+            if cluster.name().is_some() && !cluster.set_kept(true) {
+                self.env.spawn(names::keep(Rc::clone(self), Rc::clone(cluster)));
+            }
+        }
         drop(clusters);
+        self.watch_only(|key| config.clusters.contains_key(key));
         gone.iter().for_each(|cluster| cluster.retire());
     }
 
@@ -215,11 +231,6 @@ impl<E: Env> Worker<E> {
     pub fn begin(&self, started: Instant) -> Summary {
         self.count(Event::RequestStarted);
         Summary::begun(started)
-    }
-
-    /// How an attempt at an endpoint went.
-    pub fn observe(&self, cluster: &Cluster<E>, endpoint: EndpointId, outcome: Outcome) {
-        let _report = cluster.balancer.borrow_mut().observed(endpoint, outcome, self.env.now());
     }
 
     /// Counts a finished request and writes its access log line.

@@ -296,6 +296,33 @@ impl Server {
     }
 }
 
+/// A backend that answers every request without a body by itself, on any number of connections: with the response that a
+/// request's head calls for.
+pub fn serving(respond: impl Fn(&str) -> String + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let respond = Arc::new(respond);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let respond = Arc::clone(&respond);
+            std::thread::spawn(move || {
+                let mut peer = Peer::of(stream.unwrap());
+                while let Some(head) = peer.next_head() {
+                    if peer.try_send(respond(&head)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+/// A response of a status, with a body.
+pub fn response(status: u16, body: &str) -> String {
+    format!("HTTP/1.1 {status} As asked\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
 /// A port of 127.0.0.1 that refuses connections.
 pub fn refusing() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -334,6 +361,21 @@ impl Peer {
     /// A head, to its blank line, as it is.
     pub fn head(&mut self) -> String {
         self.until(b"\r\n\r\n")
+    }
+
+    /// The next head, if there is one; a peer that is silent may stay so.
+    fn next_head(&mut self) -> Option<String> {
+        let mut buffer = [0; 4096];
+        loop {
+            if let Some(at) = self.received.windows(4).position(|window| window == b"\r\n\r\n") {
+                return String::from_utf8(self.received.drain(..at + 4).collect()).ok();
+            }
+            match self.stream.read(&mut buffer) {
+                Ok(count) if count > 0 => self.received.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                _ => return None,
+            }
+        }
     }
 
     /// Everything up to and including some bytes.
