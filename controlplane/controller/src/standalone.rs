@@ -2,7 +2,7 @@
 //!
 //! It ends when told to, never because of what a file says. What it knows stands on the [`Board`] for whoever asks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,8 +13,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::inventory::{Effect, Inventory, Problem};
 use crate::publish::{DataPlane, FailedBind, Publisher};
-use crate::settle::{Seen, Settle, WAIT_MAX};
-use crate::source::{Directory, Found, Root, Watcher};
+use crate::settle::{Settle, WAIT_MAX, WRITING_MAX};
+use crate::source::{ChangedName, Directory, Found, Reading, Root, SourceName, Watcher};
 use crate::status::Statuses;
 
 /// How often everything is looked at although nothing was heard: network file systems are silent.
@@ -108,6 +108,9 @@ impl Inbox {
 pub struct Standalone<D> {
     directory: Directory,
     watcher: Option<Watcher>,
+    settle: Settle<ChangedName>,
+    // By file: what is read again counts as it is then.
+    found: BTreeMap<SourceName, Reading>,
     inventory: Inventory,
     publisher: Publisher<D>,
     told: BTreeSet<Problem>,
@@ -126,6 +129,8 @@ impl<D: DataPlane> Standalone<D> {
         Self {
             directory,
             watcher,
+            settle: Settle::default(),
+            found: BTreeMap::new(),
             inventory: Inventory::default(),
             publisher: Publisher::new(options, plane),
             told: BTreeSet::new(),
@@ -140,39 +145,47 @@ impl<D: DataPlane> Standalone<D> {
 
     /// Reads everything and makes it live, even if it is nothing.
     pub fn first(&mut self) {
-        let found = self.scan();
-        let changed = self.inventory.take(found);
+        self.scan();
+        let changed = self.take_found();
         self.publish(changed);
     }
 
     /// Makes changes live until told to stop.
     pub fn run(mut self, inbox: &Inbox) {
-        let mut settle = Settle::default();
         let mut looked = Instant::now();
         let mut bound = Instant::now();
+        // Since when something was found that may be half written.
+        let mut held: Option<Instant> = None;
         loop {
             let rescan = looked + self.rescan_after();
             let retry = (!self.publisher.failed_binds().is_empty()).then_some(bound + RETRY_BINDS);
-            let wake = [settle.due(), retry].into_iter().flatten().fold(rescan, Instant::min);
+            let wake = [self.settle.due(), retry].into_iter().flatten().fold(rescan, Instant::min);
             self.wait(inbox, wake);
 
+            let now = Instant::now();
             match inbox.take() {
                 Some(Order::Stop) => return,
-                Some(Order::Rescan) => settle.saw(Seen::Done, Instant::now()),
+                Some(Order::Rescan) => self.settle.asked(now),
                 None => {}
             }
-            let now = Instant::now();
-            if let Some(seen) = self.watcher.as_mut().and_then(Watcher::events) {
-                settle.saw(seen, now);
-            }
-            if settle.take(now) || rescan <= now {
+            self.hear();
+            if rescan <= now {
                 looked = now;
-                let found = self.scan();
-                if !found.is_empty() {
-                    let changed = self.inventory.take(found);
+                self.settle.asked(now);
+            }
+            if self.settle.take(now) {
+                looked = now;
+                self.scan();
+                // Something was written while it was read. Its end is heard of, or it has lasted long enough.
+                let half = self.settle.writing();
+                if half && now < *held.get_or_insert(now) + WRITING_MAX {
+                    continue;
+                }
+                held = None;
+                if !self.found.is_empty() {
+                    let changed = self.take_found();
                     self.publish(changed);
                 }
-                self.board.read().scans += 1;
             }
             if retry.is_some_and(|retry| retry <= now) {
                 bound = now;
@@ -199,14 +212,37 @@ impl<D: DataPlane> Standalone<D> {
         let _woken = poll(&mut fds, Some(&timeout));
     }
 
-    /// Reads what changed. What changes meanwhile is read again, so that a swap of many files is seen whole.
-    fn scan(&mut self) -> Vec<Found> {
+    /// Reads what changed. What changes meanwhile is read again, so that a swap of many files is seen whole; unless it
+    /// is still being written.
+    fn scan(&mut self) {
         let give_up = Instant::now() + WAIT_MAX;
-        let mut found = self.directory.scan(self.watcher.as_mut());
-        while self.watcher.as_mut().and_then(Watcher::events).is_some() && Instant::now() < give_up {
-            found.extend(self.directory.scan(self.watcher.as_mut()));
+        self.board.read().scans += 1;
+        loop {
+            let found = self.directory.scan(self.watcher.as_mut());
+            self.found.extend(found.into_iter().map(|Found { source, reading }| (source, reading)));
+            let changed_meanwhile = self.hear();
+            if !changed_meanwhile || self.settle.writing() || give_up <= Instant::now() {
+                return;
+            }
         }
-        found
+    }
+
+    /// Notes what the kernel says; whether it said something.
+    fn hear(&mut self) -> bool {
+        let now = Instant::now();
+        let mut heard = false;
+        if let Some(watcher) = &mut self.watcher {
+            watcher.events(|file, seen| {
+                heard = true;
+                self.settle.saw(file, seen, now);
+            });
+        }
+        heard
+    }
+
+    fn take_found(&mut self) -> Changes {
+        let found = std::mem::take(&mut self.found).into_iter();
+        self.inventory.take(found.map(|(source, reading)| Found { source, reading }).collect())
     }
 
     fn publish(&mut self, changed: Changes) {

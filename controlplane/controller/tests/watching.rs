@@ -3,9 +3,10 @@
 //! Nothing sleeps: a test does something to a file and waits, with a deadline, for the data plane to be told.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -272,6 +273,69 @@ fn a_text_made_of_files_follows_them() {
     assert_eq!(pipeline.next(), ["+b", "-a"]);
     fs::remove_file(scratch.join("name")).unwrap();
     pipeline.wait_for_problem("flags: cannot be read");
+}
+
+/// Tells the test that a scan has come this far, and waits until it may go on.
+#[derive(Debug)]
+struct Stop {
+    reached: Sender<()>,
+    go_on: Mutex<Receiver<()>>,
+    none: [PathBuf; 0],
+}
+
+impl Made for Stop {
+    fn name(&self) -> SourceName {
+        "stop".into()
+    }
+
+    fn files(&self) -> &[PathBuf] {
+        &self.none
+    }
+
+    fn text(&self) -> Result<String, String> {
+        // Without a test that listens, nothing stops.
+        if self.reached.send(()).is_ok() {
+            self.go_on.lock().unwrap().recv().unwrap();
+        }
+        Ok(String::new())
+    }
+}
+
+#[test]
+fn a_file_that_is_seen_half_written_keeps_what_it_said_until_it_is_whole() {
+    let scratch = Scratch::new("half");
+    fs::write(scratch.join("a.yaml"), gateway("a")).unwrap();
+    let stop = || {
+        let ((reached, at), (go, go_on)) = (channel(), channel());
+        let stop = Stop { reached, go_on: Mutex::new(go_on), none: [] };
+        (Root::Made(Arc::new(stop)), at, go)
+    };
+    let (before, before_reading, read) = stop();
+    let (after, after_reading, done) = stop();
+    let pass = |at: &Receiver<()>, go: &Sender<()>| {
+        at.recv_timeout(DEADLINE).unwrap();
+        go.send(()).unwrap();
+    };
+    let pipeline = std::thread::scope(|scope| {
+        let pipeline = scope.spawn(|| Pipeline::start_on(vec![before, Root::Path(scratch.0.clone()), after]));
+        pass(&before_reading, &read);
+        pass(&after_reading, &done);
+        pipeline.join().unwrap()
+    });
+    assert_eq!(pipeline.next(), ["+a"]);
+
+    // Saved as most programs save: emptied, then written. The reading falls between.
+    pipeline.orders.as_ref().unwrap().rescan();
+    before_reading.recv_timeout(DEADLINE).unwrap();
+    let mut file = fs::File::create(scratch.join("a.yaml")).unwrap();
+    read.send(()).unwrap();
+    after_reading.recv_timeout(DEADLINE).unwrap();
+    drop((before_reading, after_reading));
+    done.send(()).unwrap();
+    file.write_all(gateway("b").as_bytes()).unwrap();
+    drop(file);
+    assert_eq!(pipeline.next(), ["+b", "-a"]);
+    pipeline.wait_for_no_problem();
 }
 
 #[test]

@@ -29,6 +29,10 @@ pub struct Watcher {
     incomplete: bool,
 }
 
+/// A name in a watched directory, to tell it from others.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChangedName(i32, OsString);
+
 /// Which names of a directory matter.
 #[derive(Debug, Default)]
 struct Interest {
@@ -77,23 +81,21 @@ impl Watcher {
         self.incomplete
     }
 
-    /// What happened since the last call; empties the kernel's queue without waiting.
-    pub fn events(&mut self) -> Option<Seen> {
+    /// Says what happened since the last call, in order; empties the kernel's queue without waiting.
+    pub fn events(&mut self, mut saw: impl FnMut(ChangedName, Seen)) {
         let mut buffer = [MaybeUninit::uninit(); 16 << 10];
         let mut reader = Reader::new(&self.inotify, &mut buffer);
-        let mut seen = None;
         loop {
             let event = match reader.next() {
                 Ok(event) => event,
                 Err(Errno::INTR) => continue,
-                Err(_drained) => return seen,
+                Err(_drained) => return,
             };
             let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()));
             let relevant = event.events().contains(ReadFlags::QUEUE_OVERFLOW)
                 || self.watches.get(&event.wd()).is_some_and(|interest| interest.covers(name));
             if relevant {
-                let writing = event.events().intersects(ReadFlags::MODIFY | ReadFlags::CREATE);
-                seen = Some(if writing { Seen::Writing } else { Seen::Done });
+                saw(ChangedName(event.wd(), name.unwrap_or_default().to_owned()), seen(event.events()));
             }
         }
     }
@@ -123,6 +125,19 @@ impl Watcher {
                 None
             }
         }
+    }
+}
+
+fn seen(flags: ReadFlags) -> Seen {
+    let whole = ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_FROM | ReadFlags::MOVED_TO | ReadFlags::DELETE;
+    if flags.intersects(whole) {
+        Seen::Whole
+    } else if flags.contains(ReadFlags::MODIFY) {
+        Seen::Writing
+    } else if flags.contains(ReadFlags::CREATE) {
+        Seen::Created
+    } else {
+        Seen::Touched
     }
 }
 

@@ -4,4 +4,4 @@ mod directory;
 mod inotify;
 
 pub use directory::{Directory, FILE_BYTES_MAX, FILES_MAX, Found, Made, Reading, Root, SourceName};
-pub use inotify::{WATCHES_MAX, Watcher};
+pub use inotify::{ChangedName, WATCHES_MAX, Watcher};
