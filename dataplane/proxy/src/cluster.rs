@@ -70,6 +70,12 @@ impl<E: Env> Cluster<E> {
         Rc::new(cluster)
     }
 
+    /// What the configuration says about it today. For what is rare: it is shared with the other cores, so that even counting
+    /// who holds it is a write that they feel.
+    pub fn spec(&self) -> Arc<ringway_config::Cluster> {
+        Arc::clone(&self.spec.borrow())
+    }
+
     /// What is spoken to it today.
     pub fn protocol(&self) -> UpstreamProtocol {
         self.spec.borrow().protocol
@@ -265,7 +271,7 @@ impl<E: Env> Cluster<E> {
     pub async fn known(&self, env: &E, deadline: &Deadline) {
         let asked = Rc::clone(&self.asked.borrow());
         if !asked.is_open() {
-            let at = env.now() + self.spec().connect_timeout;
+            let at = env.now() + self.connect_timeout();
             let _ = deadline.within(at, asked.opened()).await;
         }
     }
