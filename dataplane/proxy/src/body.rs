@@ -278,7 +278,7 @@ impl<E: Env> Sink<'_, E> {
     pub async fn flush(&mut self) -> Result<(), BodyFailure> {
         match self {
             Self::Http1(sink) => sink.flush().await,
-            Self::Http2(_) => Ok(()),
+            Self::Http2(sink) => sink.flush().await,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream};
 use ringway_core::Fields;
 
@@ -98,7 +98,14 @@ pub struct Sink<'c, E: Env> {
     /// `None`: the head said that there is no body.
     stream: Option<&'c mut SendStream<Bytes>>,
     ended: Option<&'c mut bool>,
+    /// Small chunks. A frame for each would cost the other end more than their bytes, and some hang up over it.
+    gathered: BytesMut,
 }
+
+/// Chunks up to this size are gathered; larger ones are sent as they are.
+const GATHER_BYTES_MAX: usize = 4 << 10;
+/// What is gathered before it is sent: the largest frame that every receiver takes.
+const GATHERED_BYTES_MAX: usize = 16 << 10;
 
 impl<'c, E: Env> Sink<'c, E> {
     pub(super) fn new(
@@ -108,17 +115,43 @@ impl<'c, E: Env> Sink<'c, E> {
         ended: Option<&'c mut bool>,
         idle: Duration,
     ) -> Self {
-        Self { env, deadline: timers.deadline(), idle, stream, ended }
+        Self { env, deadline: timers.deadline(), idle, stream, ended, gathered: BytesMut::new() }
     }
 
     pub(crate) async fn data(&mut self, chunk: Chunk<'_>) -> Result<(), BodyFailure> {
+        if self.stream.is_none() {
+            return Ok(());
+        }
+        let bytes = chunk.as_slice();
+        if bytes.len() > GATHER_BYTES_MAX {
+            self.flush().await?;
+            return self.send(chunk.into_shared()).await;
+        }
+        self.gathered.extend_from_slice(bytes);
+        if self.gathered.len() >= GATHERED_BYTES_MAX {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what was gathered: before waiting for anything else.
+    pub(crate) async fn flush(&mut self) -> Result<(), BodyFailure> {
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        let gathered = self.gathered.split().freeze();
+        self.send(gathered).await
+    }
+
+    async fn send(&mut self, mut bytes: Bytes) -> Result<(), BodyFailure> {
         let Some(stream) = &mut self.stream else { return Ok(()) };
-        let mut bytes = chunk.into_shared();
         while !bytes.is_empty() {
             stream.reserve_capacity(bytes.len());
             let at = self.env.now() + self.idle;
             let granted = self.deadline.within(at, poll_fn(|cx| stream.poll_capacity(cx)));
             match granted.await.map_err(|_| BodyFailure::Idle)? {
+                // It may wake without a grant; an empty frame would be no progress, and receivers count them.
+                Some(Ok(0)) => {}
                 Some(Ok(granted)) => {
                     let part = bytes.split_to(granted.min(bytes.len()));
                     stream.send_data(part, false).map_err(|error| body_failure(&error))?;
@@ -131,6 +164,7 @@ impl<'c, E: Env> Sink<'c, E> {
     }
 
     pub(crate) async fn end(&mut self, trailers: &Fields) -> Result<(), BodyFailure> {
+        self.flush().await?;
         if let Some(stream) = &mut self.stream {
             let sent = match trailers.is_empty() {
                 true => stream.send_data(Bytes::new(), true),
