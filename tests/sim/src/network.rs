@@ -553,7 +553,12 @@ impl SimSocket {
         self.link.state.borrow().harmed
     }
 
-    /// The same for when the socket is in other hands.
+    /// Whether a reset has reached this side, from the network or from the other.
+    pub fn was_reset(&self) -> bool {
+        self.link.state.borrow().ends[self.side].broken
+    }
+
+    /// [`harmed`](Self::harmed) for when the socket is in other hands.
     pub fn harm_watch(&self) -> impl Fn() -> bool + Clone + 'static {
         let link = Rc::clone(&self.link);
         move || link.state.borrow().harmed

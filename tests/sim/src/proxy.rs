@@ -1,6 +1,7 @@
 //! The proxy under test: its production code on every simulated core, told what to do as its control thread would.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,7 @@ const CHANGE_TIME: Duration = Duration::from_secs(30);
 pub struct Proxy {
     world: World,
     snapshot: RefCell<Snapshot>,
+    bound: RefCell<BTreeSet<Bind>>,
     tasks: usize,
 }
 
@@ -53,14 +55,13 @@ impl Proxy {
             let settings = Settings { limits: limits.clone(), ..Settings::default() };
             env.clone().spawn(async move { core::run(env, settings, &snapshot).await });
         }
-        let mut proxy = Self { world: world.clone(), snapshot: RefCell::new(snapshot), tasks: 0 };
+        let mut proxy = Self {
+            world: world.clone(),
+            snapshot: RefCell::new(snapshot),
+            bound: RefCell::default(),
+            tasks: 0,
+        };
         proxy.change(draft.set, Vec::new()).await;
-        let binds: Vec<_> = proxy.snapshot.borrow().compiled.binds().map(|(bind, ..)| bind).collect();
-        for bind in binds {
-            for core in 0..world.cores() {
-                world.post(core, Message::Listen { bind, socket: unattached(world, bind) });
-            }
-        }
         world.sleep(Duration::from_secs(10)).await;
         proxy.tasks = world.core_tasks();
         proxy
@@ -89,6 +90,22 @@ impl Proxy {
         self.snapshot.replace(next.clone());
         let next = Arc::new(next);
         self.ask_all(|done| Message::Configure(Arc::clone(&next), done), CHANGE_TIME).await;
+        self.rebind();
+    }
+
+    /// Opens the sockets of new binds, on every core, and closes those of binds that are gone.
+    fn rebind(&self) {
+        let wanted: BTreeSet<Bind> = self.snapshot.borrow().compiled.binds().map(|(bind, ..)| bind).collect();
+        let bound = self.bound.replace(wanted.clone());
+        for core in 0..self.world.cores() {
+            for bind in bound.difference(&wanted) {
+                self.world.post(core, Message::Unlisten(*bind));
+            }
+            for bind in wanted.difference(&bound) {
+                self.world
+                    .post(core, Message::Listen { bind: *bind, socket: unattached(&self.world, *bind) });
+            }
+        }
     }
 
     /// Begins to drain; returns when every core says that its last client is gone.
@@ -211,7 +228,7 @@ impl Draft {
         };
         let attachment = Attachment { listener: listener_key(port), hostnames: vec![HostPattern::Any] };
         self.set.push(Resource::Route(Arc::new(Route::Http(HttpRoute {
-            key: RouteKey::new(format!("HTTPRoute/sim/{port}")),
+            key: route_key(port),
             kind: HttpKind::Http,
             created: RouteAge(0),
             attachments: vec![attachment],
@@ -232,6 +249,12 @@ impl Draft {
     }
 }
 
-fn listener_key(port: u16) -> ListenerKey {
+/// The listener of a port.
+pub fn listener_key(port: u16) -> ListenerKey {
     ListenerKey::new(format!("Gateway/sim/gateway/{port}"))
+}
+
+/// The HTTP route of a port.
+pub fn route_key(port: u16) -> RouteKey {
+    RouteKey::new(format!("HTTPRoute/sim/{port}"))
 }

@@ -5,8 +5,10 @@
 //! happened between them. Failures are weighed against the harm that network and backends did: each harm excuses one.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
+
+use ringway_core::Instant;
 
 use crate::checker::content::Content;
 use crate::world::World;
@@ -70,6 +72,15 @@ pub struct Rules {
     pub retries_max: u32,
     /// A request may find its connection closing: the proxy drains, or closes idle connections.
     pub may_close: bool,
+    /// How many requests one harm may break: those that share a connection.
+    pub broken_by_harm_max: u64,
+}
+
+impl Default for Rules {
+    /// One request at a time on a connection, without a retry policy.
+    fn default() -> Self {
+        Self { retries_max: 0, may_close: false, broken_by_harm_max: 1 }
+    }
 }
 
 /// The oracle of a run.
@@ -78,12 +89,14 @@ pub struct Http {
     rules: Cell<Rules>,
     serial: Cell<u64>,
     records: RefCell<BTreeMap<u64, Record>>,
-    retired: RefCell<BTreeSet<u16>>,
+    /// Backends that were removed, and since when.
+    retired: RefCell<BTreeMap<u16, Instant>>,
     races: Cell<u64>,
 }
 
 struct Record {
     ask: Ask,
+    asked: Instant,
     arrivals: u32,
     answers: Vec<Answer>,
     outcome: Option<Outcome>,
@@ -114,15 +127,15 @@ impl Http {
         self.rules.set(Rules { may_close: true, ..self.rules.get() });
     }
 
-    /// From now on no request may reach a backend.
+    /// No request that is asked from now on may reach a backend: every core knows that it was removed.
     pub fn retired(&self, backend: u16) {
-        self.world.note(format!("backend {backend} must get no request any more"));
-        self.retired.borrow_mut().insert(backend);
+        self.world.note(format!("backend {backend} is removed"));
+        self.retired.borrow_mut().entry(backend).or_insert(self.world.now());
     }
 
-    /// Whether a backend must get no request.
-    pub fn is_retired(&self, backend: u16) -> bool {
-        self.retired.borrow().contains(&backend)
+    /// A backend may get requests again.
+    pub fn restored(&self, backend: u16) {
+        self.retired.borrow_mut().remove(&backend);
     }
 
     /// A backend closes an idle connection just as a request may be on its way to it.
@@ -133,7 +146,8 @@ impl Http {
     /// A client is about to send a request.
     pub fn asks(&self, method: &'static str, body: Option<usize>) -> Ask {
         let ask = Ask { id: self.number(), method, body };
-        let record = Record { ask, arrivals: 0, answers: Vec::new(), outcome: None };
+        let asked = self.world.now();
+        let record = Record { ask, asked, arrivals: 0, answers: Vec::new(), outcome: None };
         self.records.borrow_mut().insert(ask.id, record);
         ask
     }
@@ -147,7 +161,7 @@ impl Http {
         };
         record.arrivals += 1;
         self.world.note(format!("request {id} reaches backend {backend}, time {}", record.arrivals));
-        let Record { ask, arrivals, .. } = *record;
+        let (ask, arrivals) = (record.ask, record.arrivals);
         if ask.method != method {
             self.world.violated(format!("request {id} was {}, and arrived as {method}", ask.method));
         }
@@ -156,7 +170,8 @@ impl Http {
         if arrivals > allowed {
             self.world.violated(format!("request {id} ({method}) was sent {arrivals} times"));
         }
-        if self.is_retired(backend) {
+        let retired = self.retired.borrow().get(&backend).copied();
+        if retired.is_some_and(|since| record.asked > since) {
             self.world.violated(format!("request {id} reached backend {backend}, which was removed before"));
         }
         Some(ask)
@@ -247,11 +262,12 @@ impl Http {
                 _ => failures += 1,
             }
         }
-        let (harm, races) = (self.world.harm_done().upstream, self.races.get());
+        let each = self.rules.get().broken_by_harm_max;
+        let (harm, races) = (self.world.harm_done().upstream * each, self.races.get() * each);
         if failures > harm || failures + raced_only > harm + races {
             let count = failures + raced_only;
             self.world.violated(format!(
-                "{count} requests failed, {failures} of them idempotent; only {harm} harms and {races} races were done"
+                "{count} requests failed, {failures} of them idempotent; only {harm} are excused by harm and {races} by races"
             ));
         }
     }

@@ -9,7 +9,8 @@ use crate::world::World;
 pub async fn nothing_is_left(world: &World, tasks: usize, bound: Duration) {
     let quiet = || world.core_connections().is_empty() && world.core_tasks() <= tasks;
     if world.until(bound, quiet).await {
-        return;
+        // What is still on its way to clients and backends arrives.
+        return world.sleep(Duration::from_secs(10)).await;
     }
     let open = world.core_connections();
     let running = world.core_tasks();

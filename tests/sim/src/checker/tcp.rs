@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::checker::content::Content;
+use crate::network::SimSocket;
 use crate::world::World;
 
 /// How a direction ended, as its receiver saw it.
@@ -34,6 +35,10 @@ struct Record {
     client_harmed: bool,
     /// Its backend's was.
     backend_harmed: bool,
+    /// A reset reached the client; if another call was told of it, reading sees an end.
+    client_reset: bool,
+    /// The same of the backend.
+    backend_reset: bool,
 }
 
 impl Tcp {
@@ -79,13 +84,19 @@ impl Tcp {
     }
 
     /// A client's receiving direction ended.
-    pub fn client_ended(&self, id: u64, end: End, harmed: bool) {
-        self.change(id, |record| (record.client, record.client_harmed) = (Some(end), harmed));
+    pub fn client_ended(&self, id: u64, end: End, socket: &SimSocket) {
+        self.change(id, |record| {
+            record.client = Some(end);
+            (record.client_harmed, record.client_reset) = (socket.harmed(), socket.was_reset());
+        });
     }
 
     /// A backend's receiving direction ended.
-    pub fn backend_ended(&self, id: u64, end: End, harmed: bool) {
-        self.change(id, |record| (record.backend, record.backend_harmed) = (Some(end), harmed));
+    pub fn backend_ended(&self, id: u64, end: End, socket: &SimSocket) {
+        self.change(id, |record| {
+            record.backend = Some(end);
+            (record.backend_harmed, record.backend_reset) = (socket.harmed(), socket.was_reset());
+        });
     }
 
     fn change(&self, id: u64, change: impl FnOnce(&mut Record)) {
@@ -111,16 +122,15 @@ impl Tcp {
             };
             let harmed = record.client_harmed || record.backend_harmed;
             let directions = [
-                (client, answered, record.client_harmed, "client"),
-                (backend, record.sent, record.backend_harmed, "backend"),
+                (client, answered, record.client_reset, "client"),
+                (backend, record.sent, record.backend_reset, "backend"),
             ];
-            for (end, sent, own, who) in directions {
+            for (end, sent, reset, who) in directions {
                 match end {
                     End::Clean(received) if received == sent => {}
-                    // A break must be seen as one, or bytes were lost silently. Only who was broken itself may have
-                    // been told of it in another call.
+                    // A break must be seen as one, or bytes were lost silently.
                     End::Broken if harmed => {}
-                    End::Clean(_) if own => {}
+                    End::Clean(_) if harmed && reset => {}
                     _ => {
                         let what =
                             format!("connection {id}: {who} saw {end:?} of {sent} bytes, harmed: {harmed}");

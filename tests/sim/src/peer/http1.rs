@@ -38,6 +38,8 @@ pub struct Habits {
     pub patience: Duration,
     /// It goes away in the middle of a request, so many times in a million.
     pub leave: u32,
+    /// Its bodies end with trailers where they can, so many times in a million.
+    pub trailers: u32,
 }
 
 /// How a backend behaves. Rates are times in a million requests.
@@ -65,6 +67,8 @@ pub struct Manners {
     pub break_before: u32,
     /// The same within an answer.
     pub break_within: u32,
+    /// It never answers.
+    pub hang: u32,
     /// Statuses it answers with.
     pub statuses: &'static [u16],
 }
@@ -80,6 +84,7 @@ impl Default for Habits {
             pause_max: Duration::from_millis(20),
             patience: Duration::from_secs(900),
             leave: 0,
+            trailers: 100_000,
         }
     }
 }
@@ -98,6 +103,7 @@ impl Default for Manners {
             streams_max: &[100],
             break_before: 0,
             break_within: 0,
+            hang: 0,
             statuses: &[200, 200, 200, 201, 204, 304, 404, 500],
         }
     }
@@ -231,7 +237,7 @@ async fn send(world: &World, wire: &impl Wire, habits: &Habits, ask: Ask, most: 
         Some(_) if chunked => Framing::Chunked,
         Some(length) => Framing::Length(length as u64),
     };
-    let message = assemble(world, head, content, ask.body.unwrap_or(0), framing);
+    let message = assemble(world, head, content, ask.body.unwrap_or(0), framing, habits.trailers);
     write_pieces(world, wire, &message[..most.min(message.len())], habits.pause_max).await
 }
 
@@ -357,6 +363,10 @@ pub async fn serve(world: World, wire: impl Wire, index: u16, manners: Manners, 
         if breaks && chance(500_000) {
             return break_off(&world, &wire, "breaks off before the body");
         }
+        if chance(manners.hang) {
+            world.harmed_by_backend("never answers");
+            return world.sleep(Duration::from_secs(100_000)).await;
+        }
         let mut body_read = false;
         if !chance(manners.early) {
             if read_request_body(&mut reader, framing, ask, &checker).await.is_err() {
@@ -435,7 +445,7 @@ async fn answer(
     }
     head.push_str("\r\n");
     let framing = if bare { Framing::Nothing } else { framing };
-    let message = assemble(world, head, Content::of_answer(number), length, framing);
+    let message = assemble(world, head, Content::of_answer(number), length, framing, 100_000);
     let breaks = world.draw(|random| random.chance(manners.break_within));
     if breaks {
         let whole = message.len() - 1;
@@ -464,7 +474,14 @@ enum Framing {
 }
 
 /// A message as bytes.
-fn assemble(world: &World, head: String, content: Content, length: usize, framing: Framing) -> Vec<u8> {
+fn assemble(
+    world: &World,
+    head: String,
+    content: Content,
+    length: usize,
+    framing: Framing,
+    trailers: u32,
+) -> Vec<u8> {
     let mut message = head.into_bytes();
     match framing {
         Framing::Nothing => {}
@@ -479,7 +496,7 @@ fn assemble(world: &World, head: String, content: Content, length: usize, framin
                 message.extend(b"\r\n");
                 offset += size;
             }
-            let trailers = world.draw(|random| random.chance(100_000));
+            let trailers = world.draw(|random| random.chance(trailers));
             message.extend(if trailers { &b"0\r\nx-sim-trailer: 1\r\n\r\n"[..] } else { b"0\r\n\r\n" });
         }
     }

@@ -30,9 +30,11 @@ pub async fn client(env: SimEnv, wire: impl Wire + Unpin, habits: Habits, checke
     let Ok((sender, connection)) = builder.handshake::<_, Bytes>(Io(wire)).await else { return };
     let over = Rc::new(Cell::new(false));
     {
-        let over = Rc::clone(&over);
+        let (over, world) = (Rc::clone(&over), world.clone());
         env.spawn(async move {
-            let _ = connection.await;
+            if let Err(error) = connection.await {
+                world.note(format!("an HTTP/2 connection fails: {error}"));
+            }
             over.set(true);
         });
     }
@@ -56,7 +58,10 @@ pub async fn client(env: SimEnv, wire: impl Wire + Unpin, habits: Habits, checke
             let exchange = exchange(&world, sender, &habits, ask, &checker);
             match world.within(habits.patience, exchange).await {
                 Some(Ok(outcome)) => checker.outcome(ask, outcome),
-                Some(Err(error)) => checker.outcome(ask, lost(&error, harmed())),
+                Some(Err(error)) => {
+                    world.note(format!("request {}: {error}", ask.id));
+                    checker.outcome(ask, lost(&error, harmed()));
+                }
                 None => world.violated(format!("no answer to {ask:?} after {:?}", habits.patience)),
             }
             running.set(running.get() - 1);
@@ -99,7 +104,8 @@ async fn exchange(
     let mut sending = pin!(async {
         let content = Content::of_request(ask.id);
         // If it cannot be written any more, the reader learns why.
-        let _ = send(world, &mut stream, content, ask.body.unwrap_or(0), habits.pause_max).await;
+        let _ =
+            send(world, &mut stream, content, ask.body.unwrap_or(0), habits.pause_max, habits.trailers).await;
     });
     let receiving = async {
         let response = response.await?;
@@ -149,6 +155,7 @@ async fn send(
     content: Content,
     length: usize,
     pause_max: Duration,
+    trailers: u32,
 ) -> Result<(), h2::Error> {
     let mut offset = 0;
     while offset < length {
@@ -166,7 +173,7 @@ async fn send(
         }
         pause(world, pause_max / 4).await;
     }
-    if world.draw(|random| random.chance(100_000)) {
+    if world.draw(|random| random.chance(trailers)) {
         let mut trailers = HeaderMap::new();
         trailers.insert("x-sim-trailer", http::HeaderValue::from_static("1"));
         return stream.send_trailers(trailers);
@@ -196,13 +203,19 @@ async fn serve(env: SimEnv, wire: impl Wire + Unpin, index: u16, manners: Manner
     let mut builder = h2::server::Builder::new();
     builder.max_concurrent_streams(streams_max);
     let Ok(mut connection) = builder.handshake::<_, Bytes>(Io(wire)).await else { return };
-    while let Some(Ok((request, mut respond))) = connection.accept().await {
+    while let Some(accepted) = connection.accept().await {
+        let (request, mut respond) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => return world.note(format!("backend {index}: an HTTP/2 connection fails: {error}")),
+        };
         if world.draw(|random| random.chance(manners.refuse)) {
             respond.send_reset(Reason::REFUSED_STREAM);
             continue;
         }
         if world.draw(|random| random.chance(manners.close)) {
             connection.graceful_shutdown();
+            // Streams that are on their way when it closes meet a reset, which may overtake what it said of them.
+            checker.may_race();
         }
         let (world, manners, checker) = (world.clone(), manners.clone(), Rc::clone(&checker));
         env.spawn(async move {
@@ -254,7 +267,7 @@ async fn answer(
             stream.send_reset(Reason::INTERNAL_ERROR);
             return Ok(());
         }
-        send(world, &mut stream, Content::of_answer(number), length, manners.think_max).await?;
+        send(world, &mut stream, Content::of_answer(number), length, manners.think_max, 100_000).await?;
     }
     if early {
         read(&mut body, ask, checker).await?;

@@ -32,7 +32,7 @@ pub async fn client(world: World, wire: impl Wire, length: u64, pause_max: Durat
         Ok(length) => End::Clean(length),
         Err(_) => End::Broken,
     };
-    checker.client_ended(id, end, wire.socket().harmed());
+    checker.client_ended(id, end, wire.socket());
 }
 
 /// A backend that takes connections until the world ends. It sends so many bytes as `answer_max` allows.
@@ -79,7 +79,7 @@ async fn serve(world: World, wire: impl Wire, answer_max: u64, pause_max: Durati
         Ok(length) => End::Clean(length),
         Err(_) => End::Broken,
     };
-    checker.backend_ended(id, end, wire.socket().harmed());
+    checker.backend_ended(id, end, wire.socket());
 }
 
 /// Runs both; the result is the receiver's.

@@ -1,50 +1,41 @@
 //! HTTP/1.1 to HTTP/1.1.
 
-use std::rc::Rc;
 use std::time::Duration;
 
-use ringway_config::{ListenerProtocol, Timeouts, UpstreamProtocol};
-use ringway_proxy::env::Env;
+use ringway_config::{ListenerProtocol, Retry, Timeouts, UpstreamProtocol};
 
-use crate::checker::http::{Http, Rules};
-use crate::checker::rest;
-use crate::faults::{Faults, Severity};
-use crate::peer::http1::{Backend, Habits, Manners, client};
-use crate::proxy::{Draft, Proxy, address};
+use crate::checker::http::Rules;
+use crate::faults::Severity::{self, Both, Downstream, Harmless, Upstream};
+use crate::peer::http1::{Habits, Manners};
+use crate::proxy::{Draft, Proxy};
 use crate::scenario::Scenario;
-use crate::scenarios::{Crowd, REST_TIME, limits};
-use crate::world::{Bounds, World};
+use crate::scenarios::{Stage, draw_faults, draw_rate, limits, plain, scenario};
+use crate::world::World;
 
 /// All methods, framings and pipelines; every fault there is, in drawn amounts.
-pub const FAULTS: Scenario = Scenario {
-    name: "http1-faults",
-    cores: 2,
-    bounds: Bounds { polls_max: 3_000_000, spin_polls_max: 20_000, time_max: Duration::from_secs(7200) },
-    script: |world| Box::pin(faults(world)),
-};
+pub const FAULTS: Scenario = scenario("http1-faults", |world| Box::pin(faults(world)));
 
 /// Backends close connections that the proxy keeps for reuse. What is safe to send again must succeed.
-pub const STALE: Scenario =
-    Scenario { name: "http1-stale", script: |world| Box::pin(stale(world)), ..FAULTS };
+pub const STALE: Scenario = scenario("http1-stale", |world| Box::pin(stale(world)));
+
+/// Backends that fail, refuse and never answer, under timeouts and a retry policy: every client has its answer in time.
+pub const POLICY: Scenario = scenario("http1-policy", |world| Box::pin(policy(world)));
 
 async fn faults(world: World) {
-    use Severity::{Both, Downstream, Harmless, Upstream};
     let severity = world.draw(|random| random.pick(&[Harmless, Harmless, Upstream, Downstream, Both]));
-    let rate = |most: u32| world.draw(|random| random.pick(&[0, most / 10, most]));
     let harms = matches!(severity, Upstream | Both);
     let manners = Manners {
-        silent_close: rate(200_000),
-        break_before: if harms { rate(50_000) } else { 0 },
-        break_within: if harms { rate(50_000) } else { 0 },
+        silent_close: draw_rate(&world, 200_000),
+        break_before: if harms { draw_rate(&world, 50_000) } else { 0 },
+        break_within: if harms { draw_rate(&world, 50_000) } else { 0 },
         ..Manners::default()
     };
     let habits = Habits {
         pipeline_max: world.draw(|random| random.size(1, 4)),
-        leave: if matches!(severity, Downstream | Both) { rate(100_000) } else { 0 },
+        leave: if matches!(severity, Downstream | Both) { draw_rate(&world, 100_000) } else { 0 },
         ..Habits::default()
     };
-    let rules = Rules { retries_max: 0, may_close: false };
-    http(world, severity, manners, habits, rules).await;
+    http(world, severity, manners, habits).await;
 }
 
 async fn stale(world: World) {
@@ -55,40 +46,44 @@ async fn stale(world: World) {
         ..Manners::default()
     };
     let habits = Habits { methods: &["GET", "HEAD", "PUT"], requests_max: 20, ..Habits::default() };
-    let rules = Rules { retries_max: 0, may_close: false };
-    http(world, Severity::Harmless, manners, habits, rules).await;
+    http(world, Severity::Harmless, manners, habits).await;
 }
 
-async fn http(world: World, severity: Severity, manners: Manners, habits: Habits, rules: Rules) {
-    let checker = Http::new(&world, rules);
-    let mut backends = Vec::new();
-    for index in 0..world.draw(|random| random.between(1, 3)) as u16 {
-        let env = world.peer(100 + index);
-        backends.push(Backend::start(&env, index, 8080, manners.clone(), Rc::clone(&checker)));
-    }
-    let endpoints: Vec<_> = backends.iter().map(Backend::address).collect();
+async fn http(world: World, severity: Severity, manners: Manners, habits: Habits) {
+    let backends = world.draw(|random| random.between(1, 3)) as u16;
+    let stage = Stage::new(&world, Rules::default(), backends, &manners);
+    let proxy = Proxy::start(&world, limits(), plain(&stage)).await;
+    world.set_faults(draw_faults(&world, severity, false));
+    stage.http1_clients(8, 80, &habits);
+    stage.end(&proxy).await;
+}
+
+async fn policy(world: World) {
+    let manners = Manners {
+        break_before: draw_rate(&world, 100_000),
+        hang: draw_rate(&world, 100_000),
+        statuses: &[200, 200, 200, 503, 404],
+        ..Manners::default()
+    };
+    let attempts = world.draw(|random| random.below(3)) as u32;
+    let retry = Retry { codes: vec![503], attempts, backoff: Some(Duration::from_millis(10)) };
+    let timeouts = Timeouts {
+        request: Some(Duration::from_secs(40)),
+        backend_request: world.draw(|random| random.pick(&[None, Some(Duration::from_secs(5))])),
+    };
+    let stage = Stage::new(&world, Rules { retries_max: attempts, ..Rules::default() }, 2, &manners);
     let draft = Draft::new()
         .listener(80, ListenerProtocol::Http)
-        .cluster("backends", UpstreamProtocol::Http1, &endpoints)
-        .http_route(80, "backends", Timeouts::default(), None);
+        .cluster("backends", UpstreamProtocol::Http1, &stage.endpoints())
+        .http_route(80, "backends", timeouts, Some(retry));
     let proxy = Proxy::start(&world, limits(), draft).await;
-
-    let faults = world.draw(|random| Faults::draw(random, severity));
-    world.note(format!("{faults:?} {manners:?}"));
+    let mut faults = draw_faults(&world, Upstream, false);
+    // A slow network would make the clients wait as well, and nobody could tell who was too slow.
+    faults.latency_max = faults.latency_max.min(Duration::from_millis(5));
+    faults.stall_max = faults.stall_max.min(Duration::from_millis(500));
+    faults.core_stalls = 0;
     world.set_faults(faults);
-    let crowd = Crowd::default();
-    for index in 0..world.draw(|random| random.between(1, 8)) as u16 {
-        let (env, habits, checker) = (world.peer(index), habits.clone(), Rc::clone(&checker));
-        crowd.add(&world, env.place(), async move {
-            for _ in 0..env.world().draw(|random| random.between(1, 3)) {
-                if let Ok(socket) = env.connect(address(80)).await {
-                    client(env.clone(), socket, habits.clone(), Rc::clone(&checker)).await;
-                }
-            }
-        });
-    }
-    crowd.gone(&world).await;
-    world.set_faults(Faults::none());
-    rest::nothing_is_left(&world, proxy.tasks_at_rest(), REST_TIME).await;
-    checker.finish();
+    let habits = Habits { patience: Duration::from_secs(100), body_max: 5000, ..Habits::default() };
+    stage.http1_clients(8, 80, &habits);
+    stage.end(&proxy).await;
 }
