@@ -53,6 +53,11 @@ impl Plane {
         self.0.readiness.store(value, Ordering::Release);
     }
 
+    /// Goes on accepting, but tells every client to come back on another connection.
+    pub(crate) fn retire(&self) {
+        self.proxy().retire();
+    }
+
     /// Stops accepting and waits for what is under way; says whether all of it ended in time.
     pub(crate) fn drain(&self, patience: Duration) -> bool {
         self.proxy().drain(patience)
@@ -135,8 +140,9 @@ impl Facts for Shown {
 
     fn status(&self) -> Value {
         let report = self.board.read();
-        let statuses = report.statuses.shown().iter();
-        let statuses = statuses.map(|(key, status)| json!({"object": key.to_string(), "status": status}));
+        let statuses = &report.statuses;
+        let statuses =
+            statuses.keys().map(|key| json!({"object": key.to_string(), "status": statuses.get(key)}));
         let unbound = report.failed_binds.iter().map(|failed| {
             json!({"listener": failed.listener.as_str(), "port": failed.bind.port, "reason": failed.reason})
         });

@@ -162,6 +162,7 @@ async fn serve(
     // Draining: refuse to be chosen, go on for a while, then finish what is under way.
     tracing::info!(delay = ?meant.drain_delay, timeout = ?meant.drain_timeout, "draining");
     plane.set_readiness(Readiness::Draining);
+    plane.retire();
     systemd::stopping();
     let drained = async {
         tokio::time::sleep(meant.drain_delay).await;

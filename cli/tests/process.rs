@@ -285,7 +285,12 @@ fn connections_are_accepted_while_the_drain_is_delayed() {
     gateway.signal(rustix::process::Signal::INT);
     gateway.wait_for_line("draining");
     assert_eq!(get(gateway.admin, "/ready", "").unwrap().0, 503);
-    assert_eq!(get(address, "/", "").unwrap().0, 200);
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    socket.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("it is closed after its answer");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\r\nconnection: close\r\n"), "{answer}");
     assert_eq!(gateway.exit_code(), Some(0));
 }
 

@@ -43,6 +43,7 @@ pub async fn run<E: Env>(env: E, settings: Settings, snapshot: &Snapshot) {
             }
             Message::Observed { cluster, core, report } => worker.heard_report(&cluster, core, report),
             Message::News { cluster, news } => worker.heard_news(&cluster, news),
+            Message::Retire => worker.drain.retire(),
             Message::Drain(done) => {
                 std::mem::take(&mut stops).into_values().flatten().for_each(|stop| stop.notify());
                 worker.drain.begin();

@@ -14,6 +14,7 @@ use crate::signal::Signal;
 /// The state of a core's drain, and its count of connections.
 #[derive(Default)]
 pub struct Drain {
+    retiring: Cell<bool>,
     begun: Latch,
     clients: Rc<Clients>,
 }
@@ -26,8 +27,19 @@ struct Clients {
 }
 
 impl Drain {
+    /// From now on no connection is kept alive: whoever comes is served, and told not to come back.
+    pub fn retire(&self) {
+        self.retiring.set(true);
+    }
+
+    /// Whether connections are no longer kept alive.
+    pub fn is_retiring(&self) -> bool {
+        self.retiring.get()
+    }
+
     /// Tells every connection that waits for a request, and all later ones.
     pub fn begin(&self) {
+        self.retire();
         self.begun.open();
         if self.open() == 0 {
             self.clients.empty.notify();

@@ -39,6 +39,8 @@ pub enum Message<U> {
         /// The decision.
         news: News,
     },
+    /// Go on serving, but keep no connection alive.
+    Retire,
     /// Begin to drain: tell clients, finish what is under way, and answer when no connection is left.
     Drain(Done),
 }

@@ -169,6 +169,13 @@ impl Proxy {
         merged.ok_or_else(silent)
     }
 
+    /// Goes on accepting, but keeps no connection alive: while load balancers learn that they should look elsewhere.
+    pub fn retire(&self) {
+        for core in 0..self.cores() {
+            self.mailboxes.post(core, Message::Retire);
+        }
+    }
+
     /// Stops accepting, tells clients, and waits until every connection has ended, at most so long. Says whether all
     /// of them did.
     pub fn drain(&mut self, patience: Duration) -> bool {

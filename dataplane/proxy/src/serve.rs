@@ -390,7 +390,7 @@ impl<E: Env> Receiving<'_, '_, E> {
         let attempt = self.attempt;
         let (worker, moved) = (attempt.worker, &attempt.moved);
         // Before the request is whole: the rest of it may never be read, and then its connection ends.
-        if worker.drain.is_draining() || !attempt.whole.get() {
+        if worker.drain.is_retiring() || !attempt.whole.get() {
             reply.close_after();
         }
         let mut from = side.body(attempt.idle);
@@ -496,7 +496,7 @@ async fn answer_with<E: Env>(
             exchange.reply.close_after();
         }
     }
-    if worker.drain.is_draining() {
+    if worker.drain.is_retiring() {
         exchange.reply.close_after();
     }
     summary.listener = answer.listener.take().or(summary.listener.take());

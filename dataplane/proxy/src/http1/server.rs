@@ -153,7 +153,7 @@ async fn serve_request<E: Env>(
     if last {
         worker.hit(Limit::RequestsPerConnection);
     }
-    let mut keep_alive = parsed.keep_alive && !last && !worker.drain.is_draining();
+    let mut keep_alive = parsed.keep_alive && !last && !worker.drain.is_retiring();
     let upgrade = parsed.upgrade && parsed.framing.is_empty();
     // What follows the head of an upgrade, if it is accepted, is the tunnel; otherwise it is the next request.
     let framing = if upgrade { BodyFraming::UntilClose } else { parsed.framing };
