@@ -97,7 +97,14 @@ pub(crate) struct Run {
     pub(crate) print: bool,
 
     /// Also serve the demo backend, for trying things out.
-    #[arg(long, value_name = "ADDRESS:PORT", num_args = 0..=1, default_missing_value = "127.0.0.1:3000", help_heading = "One line")]
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "127.0.0.1:3000",
+        help_heading = "One line"
+    )]
     pub(crate) demo_backend: Option<std::net::SocketAddr>,
 
     /// Data threads. Default: one for each CPU that this process may use.

@@ -4,22 +4,18 @@
 //! wins never depends on history, only on the files: an object that states no age is as old as any other, so that
 //! `translate` and `explain` agree with a proxy that has been running for a year.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use ringway_gateway_api::manifest::{self, Document, ManifestError, Place, SourceName, Stamp};
-use ringway_gateway_api::objects::{DecodeError, Kind, Object, ObjectKey};
-use ringway_gateway_api::validate::{Admitted, Code, Finding, Severity, admit};
+use ringway_gateway_api::manifest::{Place, SourceName};
+use ringway_gateway_api::objects::{Object, ObjectKey};
+use ringway_gateway_api::validate::{Code, Finding, Severity};
 use ringway_gateway_api::world::Changes;
 use serde::Serialize;
-use serde_json::Value;
 
+use crate::chunk::{FileRead, ReadObject, Said, is_fatal};
 use crate::source::{Found, Reading};
-
-/// The age of an object that states none. All the same: names decide between equals, as after one `kubectl apply`.
-const CREATED: &str = "2000-01-01T00:00:00Z";
 
 /// The most problems that are told; the count says how many there are.
 pub const PROBLEMS_MAX: usize = 1_000;
@@ -32,8 +28,10 @@ pub struct Inventory {
     in_force: BTreeMap<ObjectKey, Object>,
 }
 
+/// A file as it last counted, and what is wrong with it now.
 #[derive(Debug, Default)]
 struct File {
+    read: FileRead,
     entries: BTreeMap<ObjectKey, Entry>,
     problems: Vec<Problem>,
 }
@@ -41,7 +39,8 @@ struct File {
 #[derive(Debug)]
 struct Entry {
     object: Object,
-    place: Place,
+    line: u32,
+    column: u32,
 }
 
 /// Which files define an object, and how often its specification has changed.
@@ -136,9 +135,8 @@ impl Inventory {
     }
 
     /// Where the object in force is written.
-    pub fn place(&self, key: &ObjectKey) -> Option<&Place> {
-        let source = self.definers.get(key)?.sources.first()?;
-        Some(&self.files.get(source)?.entries.get(key)?.place)
+    pub fn place(&self, key: &ObjectKey) -> Option<Place> {
+        self.place_in(self.definers.get(key)?.sources.first()?, key)
     }
 
     /// How many files were read.
@@ -164,84 +162,82 @@ impl Inventory {
             }
             Reading::Gone => return self.replace(&source, None, touched),
         };
-        let staged = self.stage(&source, &text);
-        let broken = staged.problems.iter().any(|problem| problem.effect == Effect::FileKept);
-        if broken {
-            self.files.entry(source).or_default().problems = staged.problems;
-            return;
+        let known = |key: &ObjectKey| {
+            let definers = self.definers.get(key)?;
+            Some((definers.fingerprint, definers.generation))
+        };
+        let none = FileRead::default();
+        let before = self.files.get(&source).map_or(&none, |file| &file.read);
+        match before.next(&source, text, &known) {
+            Ok(read) => self.replace(&source, Some(read), touched),
+            Err(findings) => {
+                let problems = findings.iter().map(|finding| Problem::found(finding, 0)).collect();
+                self.files.entry(source).or_default().problems = problems;
+            }
         }
-        for (key, fingerprint, generation) in staged.generations {
-            let definers = self.definers.entry(key).or_insert_with(|| Definers {
-                sources: BTreeSet::new(),
-                fingerprint,
-                generation,
-            });
-            (definers.fingerprint, definers.generation) = (fingerprint, generation);
-            definers.sources.insert(Arc::clone(&source));
-        }
-        let file = File { entries: staged.entries, problems: staged.problems };
-        self.replace(&source, Some(file), touched);
     }
 
-    fn replace(&mut self, source: &SourceName, file: Option<File>, touched: &mut BTreeSet<ObjectKey>) {
-        if let Some(file) = &file {
-            touched.extend(file.entries.keys().cloned());
-        }
+    /// Puts what a file says now in the place of what it said. Only what changed is touched.
+    fn replace(&mut self, source: &SourceName, read: Option<FileRead>, touched: &mut BTreeSet<ObjectKey>) {
         let old = self.files.remove(source).unwrap_or_default();
-        for key in old.entries.into_keys() {
-            let defined = file.as_ref().is_some_and(|file| file.entries.contains_key(&key));
-            if !defined && let Some(definers) = self.definers.get_mut(&key) {
+        let read = read.unwrap_or_default();
+        let kept: HashSet<*const Said> = read.chunks.iter().map(|chunk| Arc::as_ptr(&chunk.said)).collect();
+        let were: HashSet<*const Said> =
+            old.read.chunks.iter().map(|chunk| Arc::as_ptr(&chunk.said)).collect();
+
+        let mut file = File::default();
+        for chunk in &read.chunks {
+            let problems = chunk.said.findings.iter();
+            file.problems.extend(problems.map(|finding| Problem::found(finding, chunk.lines_before)));
+            let is_new = !were.contains(&Arc::as_ptr(&chunk.said));
+            for it in &chunk.said.objects {
+                let line = it.line + chunk.lines_before;
+                if let Some(first) = file.entries.get(&it.key) {
+                    let place = |line, column| Place { source: Arc::clone(source), line, column };
+                    let (second, first) = (place(line, it.column), place(first.line, first.column));
+                    file.problems.push(Problem::duplicate(&second, &it.key, &first));
+                    touched.insert(it.key.clone());
+                    continue;
+                }
+                if is_new {
+                    self.define(it, source);
+                    touched.insert(it.key.clone());
+                }
+                let entry = Entry { object: it.object.clone(), line, column: it.column };
+                file.entries.insert(it.key.clone(), entry);
+            }
+        }
+        let gone = old.read.chunks.iter().filter(|chunk| !kept.contains(&Arc::as_ptr(&chunk.said)));
+        for it in gone.flat_map(|chunk| &chunk.said.objects) {
+            if !file.entries.contains_key(&it.key)
+                && let Some(definers) = self.definers.get_mut(&it.key)
+            {
                 definers.sources.remove(source);
                 if definers.sources.is_empty() {
-                    self.definers.remove(&key);
+                    self.definers.remove(&it.key);
                 }
             }
-            touched.insert(key);
+            touched.insert(it.key.clone());
         }
-        if let Some(file) = file {
-            self.files.insert(Arc::clone(source), file);
+        if !read.chunks.is_empty() {
+            self.files.insert(Arc::clone(source), File { read, ..file });
         }
     }
 
-    /// Reads a file's objects, as an API server would admit them, without changing anything yet.
-    fn stage(&self, source: &SourceName, text: &str) -> Staged {
-        let (documents, errors) = manifest::parse(Arc::clone(source), text);
-        let Admitted { documents, findings } = admit(documents);
-        let found = errors.into_iter().map(Finding::from).chain(findings);
-        let mut staged =
-            Staged { problems: found.map(|finding| Problem::found(&finding)).collect(), ..Staged::default() };
-        for document in documents {
-            let place = document.place("");
-            match self.object(document) {
-                Ok(Some(Stamped { key, object, fingerprint, generation })) => {
-                    staged.generations.push((key.clone(), fingerprint, generation));
-                    staged.entries.insert(key, Entry { object, place });
-                }
-                Ok(None) => {}
-                Err(error) => staged.problems.push(Problem::found(&Finding::from(error))),
-            }
-        }
-        staged
-    }
-
-    fn object(&self, mut document: Document) -> Result<Option<Stamped>, ManifestError> {
-        let name = document.name();
-        let mut value = std::mem::take(&mut document.value);
-        let fingerprint = fingerprint(&value);
-        let generation = key_of(&value).and_then(|key| self.definers.get(&key)).map_or(1, |known| {
-            if known.fingerprint == fingerprint { known.generation } else { known.generation + 1 }
+    fn define(&mut self, it: &ReadObject, source: &SourceName) {
+        let (fingerprint, generation) = (it.fingerprint, it.generation);
+        let definers = self.definers.entry(it.key.clone()).or_insert_with(|| Definers {
+            sources: BTreeSet::new(),
+            fingerprint,
+            generation,
         });
-        manifest::stamp(&mut value, &Stamp { created: CREATED, generation });
-        let object = Object::decode(value).map_err(|error| {
-            let (field, message) = match error {
-                DecodeError::Field { path, message } => (path, message),
-                DecodeError::Untyped => ("kind".to_owned(), "missing".to_owned()),
-                DecodeError::Unnamed => ("metadata.name".to_owned(), "missing".to_owned()),
-            };
-            let place = document.place(&field);
-            ManifestError { place, problem: manifest::Problem::Field { object: name.into(), field, message } }
-        })?;
-        Ok(object.map(|object| Stamped { key: object.key(), object, fingerprint, generation }))
+        (definers.fingerprint, definers.generation) = (fingerprint, generation);
+        definers.sources.insert(Arc::clone(source));
+    }
+
+    fn place_in(&self, source: &SourceName, key: &ObjectKey) -> Option<Place> {
+        let entry = self.files.get(source)?.entries.get(key)?;
+        Some(Place { source: Arc::clone(source), line: entry.line, column: entry.column })
     }
 
     /// The definition in force: that of the first file in order.
@@ -251,38 +247,22 @@ impl Inventory {
     }
 
     fn duplicates(&self) -> impl Iterator<Item = Problem> {
-        self.definers.iter().filter(|(_, definers)| definers.sources.len() > 1).flat_map(|(key, definers)| {
-            let mut places = definers.sources.iter().filter_map(|source| {
-                let file = self.files.get(source)?;
-                Some(&file.entries.get(key)?.place)
-            });
+        let several = self.definers.iter().filter(|(_, definers)| definers.sources.len() > 1);
+        several.flat_map(|(key, definers)| {
+            let mut places = definers.sources.iter().filter_map(|source| self.place_in(source, key));
             let first = places.next();
-            places.filter_map(move |place| Some(Problem::duplicate(place, key, first?)))
+            places.filter_map(move |place| Some(Problem::duplicate(&place, key, first.as_ref()?)))
         })
     }
 }
 
-#[derive(Default)]
-struct Staged {
-    entries: BTreeMap<ObjectKey, Entry>,
-    generations: Vec<(ObjectKey, u64, i64)>,
-    problems: Vec<Problem>,
-}
-
-struct Stamped {
-    key: ObjectKey,
-    object: Object,
-    fingerprint: u64,
-    generation: i64,
-}
-
 impl Problem {
-    fn found(finding: &Finding) -> Self {
-        let effect = match (finding.code, finding.severity) {
-            (Code::DuplicateObject, _) => Effect::ObjectIgnored,
-            (_, Severity::Error) => Effect::FileKept,
-            (_, Severity::Warning) => Effect::Warned,
-            (_, Severity::Notice) => Effect::Noted,
+    fn found(finding: &Finding, lines_before: u32) -> Self {
+        let effect = match finding.severity {
+            _ if is_fatal(finding) => Effect::FileKept,
+            Severity::Error => Effect::ObjectIgnored,
+            Severity::Warning => Effect::Warned,
+            Severity::Notice => Effect::Noted,
         };
         let mut message = String::new();
         let parts = [finding.object.to_string(), finding.field.clone()];
@@ -294,7 +274,8 @@ impl Problem {
         message.push_str(&finding.message);
         message.push_str("; ");
         message.push_str(&finding.hint);
-        Self::at(&finding.place, effect, Some(finding.code), message)
+        let place = Place { line: finding.place.line + lines_before, ..finding.place.clone() };
+        Self::at(&place, effect, Some(finding.code), message)
     }
 
     fn duplicate(place: &Place, key: &ObjectKey, first: &Place) -> Self {
@@ -315,25 +296,10 @@ impl Problem {
     }
 }
 
-fn key_of(value: &Value) -> Option<ObjectKey> {
-    let text = |path: &str| value.pointer(path).and_then(Value::as_str);
-    let kind = Kind::of(text("/apiVersion")?, text("/kind")?)?;
-    Some(ObjectKey::new(kind, text("/metadata/namespace").unwrap_or_default(), text("/metadata/name")?))
-}
-
-/// What the generation counts changes of: everything but metadata and status. A collision costs a count, no more.
-fn fingerprint(value: &Value) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for (field, value) in value.as_object().into_iter().flatten() {
-        if field != "metadata" && field != "status" {
-            (field, value).hash(&mut hasher);
-        }
-    }
-    hasher.finish()
-}
-
 #[cfg(test)]
 mod tests {
+    use ringway_gateway_api::objects::Kind;
+
     use super::*;
 
     fn text(source: &str, text: &str) -> Found {
@@ -459,5 +425,43 @@ mod tests {
             one_by_one.take(vec![text(file, &service("s", 6))]);
         }
         assert_eq!(at_once.objects(), one_by_one.objects());
+    }
+
+    /// Any sequence of saves comes to what the last texts say, duplicates included.
+    #[test]
+    fn saves_in_any_order_come_to_what_reading_from_nothing_gives() {
+        // A small linear congruential generator: the same texts every time.
+        let mut state = 7_u64;
+        let mut draw = |below: u64| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 33) % below
+        };
+        let mut inventory = Inventory::default();
+        let mut texts: BTreeMap<&str, String> = BTreeMap::new();
+        for _ in 0..500 {
+            let file = ["a.yaml", "b.yaml", "c.yaml"][draw(3) as usize];
+            let services: String =
+                (0..draw(6)).map(|_| service(&format!("s{}", draw(5)), 1 + draw(3) as u16)).collect();
+            let broken = draw(8) == 0;
+            let saved = if broken { services.clone() + "---\nkind: [\n" } else { services.clone() };
+            inventory.take(vec![text(file, &saved)]);
+            if !broken {
+                texts.insert(file, services);
+            }
+
+            let mut fresh = Inventory::default();
+            fresh.take(texts.iter().map(|(file, services)| text(file, services)).collect());
+            let specs = |inventory: &Inventory| -> Vec<_> {
+                let objects = inventory.objects().iter();
+                objects
+                    .map(|(key, object)| (key.clone(), serde_json::to_value(object).unwrap()["spec"].clone()))
+                    .collect()
+            };
+            assert_eq!(specs(&inventory), specs(&fresh));
+            let places = |inventory: &Inventory| -> Vec<_> {
+                inventory.objects().keys().map(|key| inventory.place(key)).collect()
+            };
+            assert_eq!(places(&inventory), places(&fresh));
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! [`standalone`] runs them. Nothing here carries traffic, and nothing that fails here takes away what is in force.
 #![forbid(unsafe_code)]
 
+mod chunk;
 pub mod inventory;
 pub mod publish;
 pub mod settle;

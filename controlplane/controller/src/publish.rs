@@ -150,7 +150,7 @@ mod tests {
     }
 
     fn condition(statuses: &Statuses, kind: &str) -> (String, String) {
-        let status = &statuses.shown()[&ObjectKey::new(Kind::Gateway, "ns", "g")];
+        let status = statuses.get(&ObjectKey::new(Kind::Gateway, "ns", "g")).unwrap();
         let conditions = status.pointer("/listeners/0/conditions").unwrap().as_array().unwrap();
         let found = conditions.iter().find(|condition| condition["type"] == kind).unwrap();
         let text = |field: &str| found[field].as_str().unwrap().to_owned();
@@ -169,7 +169,7 @@ mod tests {
         let gone = Changes { upserts: vec![], deletes: vec![ObjectKey::new(Kind::Gateway, "ns", "g")] };
         let published = publisher.publish(gone, &mut statuses, "second");
         assert_eq!((published.generation, published.set, published.removed), (2, 0, 1));
-        assert!(!statuses.shown().contains_key(&ObjectKey::new(Kind::Gateway, "ns", "g")));
+        assert_eq!(statuses.get(&ObjectKey::new(Kind::Gateway, "ns", "g")), None);
         assert_eq!(plane.config, Config::default());
     }
 

@@ -4,27 +4,57 @@
 //! and that a socket could not be bound. Pure: time is an argument.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use ringway_gateway_api::Status;
 use ringway_gateway_api::objects::{Kind, ObjectKey};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::publish::FailedBind;
 
 /// The status of every object that has one.
+///
+/// Thousands of objects have one and hardly anybody looks, so what is kept is what translation said, which it keeps
+/// as well, and dates. What is shown is made when it is asked for.
 #[derive(Debug, Default)]
 pub struct Statuses {
-    // As translated, and as shown.
-    told: BTreeMap<ObjectKey, Arc<Status>>,
-    shown: BTreeMap<ObjectKey, Value>,
-    unbound: BTreeSet<ObjectKey>,
+    told: BTreeMap<ObjectKey, Told>,
+    failed: Vec<FailedBind>,
+}
+
+#[derive(Debug)]
+struct Told {
+    status: Arc<Status>,
+    dates: Box<[Dated]>,
+}
+
+/// When a condition last changed.
+#[derive(Clone, Debug, PartialEq)]
+struct Dated {
+    /// Which condition, by a hash of its place and type. A collision costs a date.
+    condition: u64,
+    /// `True`, `False` or `Unknown`, by its first letter.
+    status: u8,
+    since: Arc<str>,
 }
 
 impl Statuses {
-    /// The statuses by object.
-    pub fn shown(&self) -> &BTreeMap<ObjectKey, Value> {
-        &self.shown
+    /// The objects that have a status.
+    pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.told.keys()
+    }
+
+    /// The status of an object, as Kubernetes would show it.
+    pub fn get(&self, key: &ObjectKey) -> Option<Value> {
+        let told = self.told.get(key)?;
+        let mut status = self.overlaid(key, &told.status);
+        conditions(&mut status, 0, &mut |condition, fields| {
+            let dated = told.dates.iter().find(|dated| dated.condition == condition);
+            let since = dated.map(|dated| Value::from(&*dated.since));
+            fields.insert("lastTransitionTime".to_owned(), since.unwrap_or_default());
+        });
+        Some(status)
     }
 
     /// Takes in new statuses (`None`: the object is gone) and the listeners that have no socket.
@@ -34,33 +64,53 @@ impl Statuses {
         failed: &[FailedBind],
         now: &str,
     ) {
-        let mut touched = std::mem::take(&mut self.unbound);
-        self.unbound = failed.iter().filter_map(|failed| Some(owner(failed)?.0)).collect();
-        touched.extend(self.unbound.iter().cloned());
+        let now: Arc<str> = now.into();
+        let mut touched: BTreeSet<ObjectKey> = BTreeSet::new();
+        touched.extend(self.failed.iter().chain(failed).filter_map(|failed| Some(owner(failed)?.0)));
+        self.failed = failed.to_vec();
         for (key, status) in told {
             match status {
-                Some(status) => drop(self.told.insert(key.clone(), status)),
-                None => drop(self.told.remove(&key)),
-            }
-            touched.insert(key);
-        }
-        for key in touched {
-            let Some(told) = self.told.get(&key) else {
-                self.shown.remove(&key);
-                continue;
-            };
-            let mut status = serde_json::to_value(&**told)
-                .expect("a status holds texts, numbers, lists and maps of texts");
-            for failed in failed {
-                if let Some((owner, listener)) = owner(failed)
-                    && owner == key
-                {
-                    mark_unbound(&mut status, listener, failed);
+                Some(status) => {
+                    let dates = self.told.remove(&key).map(|told| told.dates).unwrap_or_default();
+                    self.told.insert(key.clone(), Told { status, dates });
+                    touched.insert(key);
+                }
+                None => {
+                    self.told.remove(&key);
+                    touched.remove(&key);
                 }
             }
-            stamp(&mut status, self.shown.get(&key), now);
-            self.shown.insert(key, status);
         }
+        for key in touched {
+            let Some(told) = self.told.get(&key) else { continue };
+            let mut status = self.overlaid(&key, &told.status);
+            let mut dates = Vec::new();
+            conditions(&mut status, 0, &mut |condition, fields| {
+                let status = fields.get("status").and_then(Value::as_str).unwrap_or_default();
+                let status = status.as_bytes().first().copied().unwrap_or_default();
+                let same = |dated: &&Dated| dated.condition == condition && dated.status == status;
+                let before = told.dates.iter().find(same);
+                let since = Arc::clone(before.map_or(&now, |dated| &dated.since));
+                dates.push(Dated { condition, status, since });
+            });
+            if let Some(told) = self.told.get_mut(&key) {
+                told.dates = dates.into();
+            }
+        }
+    }
+
+    /// What translation said, and what only running can tell.
+    fn overlaid(&self, key: &ObjectKey, status: &Status) -> Value {
+        let mut status =
+            serde_json::to_value(status).expect("a status holds texts, numbers, lists and maps of texts");
+        for failed in &self.failed {
+            if let Some((owner, listener)) = owner(failed)
+                && owner == *key
+            {
+                mark_unbound(&mut status, listener, failed);
+            }
+        }
+        status
     }
 }
 
@@ -94,32 +144,32 @@ fn mark_unbound(status: &mut Value, listener: &str, failed: &FailedBind) {
     }
 }
 
-/// Dates every condition: now, or when it last changed its status.
-fn stamp(status: &mut Value, before: Option<&Value>, now: &str) {
+/// Visits every condition of a status, with a hash of where it stands and what it is.
+fn conditions(status: &mut Value, place: u64, visit: &mut impl FnMut(u64, &mut Map<String, Value>)) {
     match status {
         Value::Array(items) => {
             for item in items {
                 // Lists of a status are keyed by what their items are about, not by position.
-                let before = before.and_then(Value::as_array);
-                let same = |old: &&Value| IDENTITY.iter().all(|field| old.get(*field) == item.get(*field));
-                let before = before.and_then(|before| before.iter().find(same));
-                stamp(item, before, now);
+                let about = IDENTITY.map(|field| item.get(field).cloned());
+                conditions(item, hash(&(place, about)), visit);
             }
         }
+        Value::Object(fields) if fields.contains_key("type") && fields.contains_key("status") => {
+            visit(place, fields);
+        }
         Value::Object(fields) => {
-            if fields.contains_key("type") && fields.contains_key("status") {
-                let unchanged = before.filter(|before| before.get("status") == fields.get("status"));
-                let since = unchanged.and_then(|before| before.get("lastTransitionTime"));
-                let since = since.cloned().unwrap_or_else(|| json!(now));
-                fields.insert("lastTransitionTime".to_owned(), since);
-                return;
-            }
             for (field, value) in fields {
-                stamp(value, before.and_then(|before| before.get(field)), now);
+                conditions(value, hash(&(place, field)), visit);
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The fields that say what an item of a status's list is about.
@@ -144,8 +194,9 @@ mod tests {
         vec![(ObjectKey::new(Kind::Gateway, "ns", "g"), Some(Arc::new(status)))]
     }
 
-    fn field<'a>(statuses: &'a Statuses, path: &str) -> &'a Value {
-        statuses.shown().values().next().unwrap().pointer(path).unwrap()
+    fn field(statuses: &Statuses, path: &str) -> Value {
+        let status = statuses.get(statuses.keys().next().unwrap()).unwrap();
+        status.pointer(path).unwrap().clone()
     }
 
     #[test]
@@ -188,6 +239,6 @@ mod tests {
         let mut statuses = Statuses::default();
         statuses.update(gateway("True"), &[], "first");
         statuses.update(vec![(ObjectKey::new(Kind::Gateway, "ns", "g"), None)], &[], "second");
-        assert!(statuses.shown().is_empty());
+        assert_eq!(statuses.keys().count(), 0);
     }
 }
