@@ -160,13 +160,13 @@ fn fingerprint(value: &Value) -> u64 {
 /// Where a text may be cut: before every line that begins a document. Such a line stands in no scalar (YAML 1.2.2,
 /// production c-forbidden), so that nothing is cut in two.
 fn cut(text: &str) -> Vec<Range<usize>> {
-    let whole = || vec![0..text.len()];
     let mut starts = vec![0];
     let mut at = 0;
     for line in text.split_inclusive('\n') {
         // A directive or a document's end binds lines together that this cut would part.
         if line.starts_with('%') || line.starts_with("...") || has_anchor(line) {
-            return whole();
+            starts.truncate(1);
+            break;
         }
         let begins = line
             .strip_prefix("---")
