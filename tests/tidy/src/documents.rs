@@ -57,3 +57,29 @@ fn every_file_that_a_document_of_the_code_names_is_there() {
         }
     }
 }
+
+#[test]
+fn the_tree_in_the_readme_is_the_tree() {
+    let tree = Tree::read();
+    let text = tree.text("README.md");
+    let drawn = text.split_once("## The tree").expect("the README draws the tree").1;
+    let drawn = drawn.split("```").nth(1).expect("in a block of text");
+    let mut above = String::new();
+    for line in drawn.lines().skip(1) {
+        let mut words = line.split_whitespace();
+        let path = words.next().expect("a line names a directory");
+        let path = if line.starts_with(' ') { format!("{above}{path}") } else { path.to_owned() };
+        assert!(path.ends_with('/') && tree.has(&path), "README.md draws {path}, which is not there");
+        if let Some(name) = words.next().filter(|word| word.starts_with("ringway")) {
+            let manifest = tree.text(&format!("{path}Cargo.toml"));
+            assert!(manifest.contains(&format!("name = {name:?}")), "README.md: {path} is not {name}");
+        }
+        if !line.starts_with(' ') {
+            above = path;
+        }
+    }
+    for crate_root in tree.ending("/Cargo.toml").filter_map(|path| path.strip_suffix("Cargo.toml")) {
+        let top = crate_root.split_inclusive('/').next().expect("it has a name");
+        assert!(drawn.contains(top), "README.md does not draw {top}");
+    }
+}
