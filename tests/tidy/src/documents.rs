@@ -4,6 +4,22 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::Tree;
 
+#[test]
+fn every_link_between_documents_leads_to_a_file() {
+    let tree = Tree::read();
+    for path in tree.ending(".md") {
+        for (number, line) in prose(&tree.text(path)) {
+            for target in line.split("](").skip(1).filter_map(|rest| rest.split([')', '#', ' ']).next()) {
+                if target.is_empty() || target.contains("://") || target.starts_with("mailto:") {
+                    continue;
+                }
+                let place = Path::new(path).parent().unwrap_or(Path::new("")).join(target);
+                assert!(tree.has(&plain(&place)), "{path}:{number} links to {target}, which is not there");
+            }
+        }
+    }
+}
+
 /// The lines of a document outside of its code, with their numbers.
 fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut code = false;
@@ -42,16 +58,19 @@ fn documents_are_clean_at_their_ends() {
 #[test]
 fn every_file_that_a_document_of_the_code_names_is_there() {
     let tree = Tree::read();
-    for document in ["dataplane/README.md", "controlplane/README.md", "docs/design.md"] {
+    // Each names files from where its readers are.
+    let documents = [
+        ("dataplane/README.md", "dataplane"),
+        ("controlplane/README.md", "controlplane"),
+        ("gateway-api/README.md", "gateway-api/src"),
+        ("docs/design.md", "dataplane"),
+    ];
+    for (document, base) in documents {
         for (number, line) in prose(&tree.text(document)) {
-            for named in line.split('`').skip(1).step_by(2).filter(|named| named.contains('/')) {
-                let named = named.trim_end_matches('/');
-                if named.contains([' ', '<', '*', ':', '=']) || named.starts_with('/') {
-                    continue;
-                }
-                let beside = Path::new(document).parent().unwrap_or(Path::new("")).join(named);
-                let there =
-                    tree.has(named) || tree.has(&plain(&beside)) || tree.has(&format!("dataplane/{named}"));
+            let named = line.split('`').skip(1).step_by(2).filter(|named| named.contains('/'));
+            for named in named.filter(|named| named.ends_with(['/']) || named.ends_with(".rs")) {
+                let there = tree.has(named) || tree.has(&format!("{base}/{named}"));
+                let there = there || tree.has(&format!("{}/{named}", base.trim_end_matches("/src")));
                 assert!(there, "{document}:{number} names {named}, which is not there");
             }
         }
