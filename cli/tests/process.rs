@@ -239,6 +239,22 @@ fn every_kind_of_end_has_its_exit_code() {
 }
 
 #[test]
+fn the_environment_says_what_flags_say_and_flags_win() {
+    let (backend, scratch) = (Backend::start(), Scratch::new("environment"));
+    fs::write(scratch.0.join("all.yaml"), manifests(free_port(), backend.address, "one")).unwrap();
+    let mut command = ringway();
+    command.args(["run", "--threads", "1"]).env("RINGWAY_CONFIG", &scratch.0);
+    command.env("RINGWAY_THREADS", "2").env("RINGWAY_PIN", "no").env("RINGWAY_DRIVER", "epoll");
+    command.env("RINGWAY_LIMITS", "header_bytes_max=8KiB,idle_timeout=1m");
+    let gateway = Gateway::start(&mut command);
+    assert_eq!(gateway.metric("ringway_cores"), 1.0);
+    assert_eq!(gateway.metric("ringway_driver_info{driver=\"epoll\"}"), 1.0);
+
+    let refused = ringway().args(["run", "d"]).env("RINGWAY_LIMITS", "nope=1").output().unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stderr));
+}
+
+#[test]
 fn what_one_line_prints_does_the_same_from_a_pipe() {
     let backend = Backend::start();
     let (mut command, address) = one_line(&backend);

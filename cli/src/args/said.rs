@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::BoolishValueParser;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -112,7 +113,7 @@ pub(crate) struct Run {
     pub(crate) threads: Option<u16>,
 
     /// Pin each data thread to a CPU, even if others use it too.
-    #[arg(long, env = "RINGWAY_PIN", help_heading = "Process")]
+    #[arg(long, env = "RINGWAY_PIN", value_parser = BoolishValueParser::new(), help_heading = "Process")]
     pub(crate) pin: bool,
 
     /// How the kernel is asked for I/O. `auto`: io_uring where it is allowed, else epoll.
@@ -140,7 +141,7 @@ pub(crate) struct Run {
     pub(crate) trusted_proxies: Vec<String>,
 
     /// Let routes lead to Services of type ExternalName (any name that DNS knows).
-    #[arg(long, env = "RINGWAY_ALLOW_EXTERNAL_NAME", help_heading = "Process")]
+    #[arg(long, env = "RINGWAY_ALLOW_EXTERNAL_NAME", value_parser = BoolishValueParser::new(), help_heading = "Process")]
     pub(crate) allow_external_name: bool,
 
     /// Count requests of the N busiest routes apart. Default: routes are not told apart.
@@ -252,7 +253,7 @@ pub(crate) struct Validate {
     pub(crate) output: ProblemFormat,
 
     /// As for `run`.
-    #[arg(long, env = "RINGWAY_ALLOW_EXTERNAL_NAME")]
+    #[arg(long, env = "RINGWAY_ALLOW_EXTERNAL_NAME", value_parser = BoolishValueParser::new())]
     pub(crate) allow_external_name: bool,
 }
 
@@ -274,7 +275,7 @@ pub(crate) struct Translate {
     pub(crate) output: ValueFormat,
 
     /// As for `run`.
-    #[arg(long, env = "RINGWAY_ALLOW_EXTERNAL_NAME")]
+    #[arg(long, env = "RINGWAY_ALLOW_EXTERNAL_NAME", value_parser = BoolishValueParser::new())]
     pub(crate) allow_external_name: bool,
 }
 
@@ -310,7 +311,7 @@ pub(crate) struct Explain {
     pub(crate) client: std::net::IpAddr,
 
     /// As for `run`.
-    #[arg(long, env = "RINGWAY_ALLOW_EXTERNAL_NAME")]
+    #[arg(long, env = "RINGWAY_ALLOW_EXTERNAL_NAME", value_parser = BoolishValueParser::new())]
     pub(crate) allow_external_name: bool,
 }
 
