@@ -56,8 +56,20 @@ pub fn fill_target(head: &mut RequestHead, target: &str) -> Result<(), Uncanonic
         None => (target, None),
     };
     write_path(path, head.path_buffer())?;
+    fill_query(head, query)
+}
+
+/// Fills the query of a head, without its `?`. It passes as it came, except for three bytes that no URI may hold and
+/// clients send: they are escaped, so that every upstream gets the same query, whatever it is spoken to in.
+pub fn fill_query(head: &mut RequestHead, query: Option<&str>) -> Result<(), Uncanonical> {
     check_query(query.unwrap_or_default())?;
-    head.set_query(query);
+    match query.filter(|query| query.bytes().any(|byte| matches!(byte, b'"' | b'<' | b'>'))) {
+        None => head.set_query(query),
+        Some(query) => {
+            let escaped = query.replace('"', "%22").replace('<', "%3C").replace('>', "%3E");
+            head.set_query(Some(&escaped));
+        }
+    }
     Ok(())
 }
 
@@ -341,6 +353,13 @@ mod tests {
             }));
             assert_eq!(config.unwrap().as_str(), host, "the same as the configuration's");
         }
+    }
+
+    #[test]
+    fn bytes_that_no_query_may_hold_are_escaped() {
+        let mut head = RequestHead::new();
+        fill_target(&mut head, "/?q=<\"a\">").unwrap();
+        assert_eq!(head.query(), Some("q=%3C%22a%22%3E"));
     }
 
     #[test]

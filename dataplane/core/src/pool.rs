@@ -207,19 +207,25 @@ impl<C: Clone> SharedPool<C> {
         Self { limits, conns: Vec::new(), named: 0, drained: false }
     }
 
-    /// Adds a connection that was just made, able to carry this many streams.
-    pub fn add(&mut self, conn: C, streams_max: u32, now: Instant) -> SharedId {
+    /// Adds a connection that was just made, able to carry this many streams, with a first stream begun on it: whoever
+    /// made it can use it, even if nobody after.
+    pub fn add(&mut self, conn: C, streams_max: u32, now: Instant) -> Stream<C> {
         let id = SharedId(self.named);
         self.named += 1;
+        let first = Stream { conn: conn.clone(), id, reused: false };
         let closing = self.drained;
-        let shared = Shared { id, conn, streams: 0, streams_max, ended: 0, closing, idle_since: now };
-        self.conns.push(shared);
-        id
+        self.conns.push(Shared { id, conn, streams: 1, streams_max, ended: 0, closing, idle_since: now });
+        first
     }
 
     /// Begins a stream on the fullest connection with room, so that the others can empty and go. `None`: make one.
-    pub fn begin(&mut self) -> Option<Stream<C>> {
-        let open = self.conns.iter_mut().filter(|conn| !conn.closing && conn.streams < conn.streams_max);
+    ///
+    /// `room`: how many streams the peer allows on a connection today.
+    pub fn begin(&mut self, room: impl Fn(&C) -> u32) -> Option<Stream<C>> {
+        let open = self
+            .conns
+            .iter_mut()
+            .filter(|conn| !conn.closing && conn.streams < conn.streams_max.min(room(&conn.conn)));
         let conn = open.max_by_key(|conn| conn.streams)?;
         conn.streams += 1;
         Some(Stream { conn: conn.conn.clone(), id: conn.id, reused: conn.ended > 0 })
@@ -395,32 +401,47 @@ mod tests {
 
     #[test]
     fn streams_fill_a_connection_before_the_next() {
+        let any = |_: &&str| u32::MAX;
         let mut pool = SharedPool::new(LIMITS);
-        assert!(pool.begin().is_none());
-        let a = pool.add("a", 2, at(0));
-        let b = pool.add("b", 2, at(0));
-        let first = pool.begin().expect("room for four").id;
-        assert_eq!(pool.begin().map(|stream| stream.id), Some(first));
+        assert!(pool.begin(any).is_none());
+        let a = pool.add("a", 2, at(0)).id;
+        let b = pool.add("b", 2, at(0)).id;
+        let first = pool.begin(any).expect("room for two").id;
         let other = if first == a { b } else { a };
-        assert_eq!(pool.begin().map(|stream| stream.id), Some(other));
-        assert_eq!(pool.begin().map(|stream| stream.id), Some(other));
-        assert!(pool.begin().is_none(), "both are full");
+        assert_eq!(pool.begin(any).map(|stream| stream.id), Some(other));
+        assert!(pool.begin(any).is_none(), "both are full");
         assert_eq!(pool.ended(first, at(1)), None);
-        let again = pool.begin().expect("one ended");
+        let again = pool.begin(any).expect("one ended");
         assert_eq!((again.id, again.reused), (first, true));
         pool.resize(other, 3);
-        assert_eq!(pool.begin().map(|stream| stream.id), Some(other));
+        assert_eq!(pool.begin(any).map(|stream| stream.id), Some(other));
         assert_eq!(pool.streams(), 5);
+    }
+
+    #[test]
+    fn a_peer_that_allows_less_gets_less() {
+        let mut pool = SharedPool::new(LIMITS);
+        let _first = pool.add("a", 100, at(0));
+        assert!(pool.begin(|_| 1).is_none());
+        assert!(pool.begin(|_| 2).is_some());
+    }
+
+    #[test]
+    fn whoever_connects_to_an_endpoint_that_is_going_has_a_stream_and_is_the_last() {
+        let mut pool = SharedPool::new(LIMITS);
+        assert!(pool.drain().is_empty());
+        let only = pool.add("a", 100, at(0));
+        assert!(pool.begin(|_| u32::MAX).is_none());
+        assert_eq!(pool.ended(only.id, at(1)), Some("a"));
     }
 
     #[test]
     fn a_retired_connection_goes_with_its_last_stream() {
         let mut pool = SharedPool::new(LIMITS);
-        let a = pool.add("a", 10, at(0));
-        let _stream = pool.begin().expect("room");
-        let _stream = pool.begin().expect("room");
+        let a = pool.add("a", 10, at(0)).id;
+        let _stream = pool.begin(|_| u32::MAX).expect("room");
         assert_eq!(pool.retire(a), None);
-        assert!(pool.begin().is_none());
+        assert!(pool.begin(|_| u32::MAX).is_none());
         assert_eq!(pool.ended(a, at(1)), None);
         assert_eq!(pool.ended(a, at(1)), Some("a"));
         assert_eq!(pool.ended(a, at(1)), None, "it is forgotten");
@@ -430,17 +451,14 @@ mod tests {
     #[test]
     fn only_connections_without_streams_expire_or_are_given_up() {
         let mut pool = SharedPool::new(LIMITS);
-        pool.add("busy", 1, at(0));
-        let busy = pool.begin().expect("room").id;
-        pool.add("idle", 1, at(5));
+        let busy = pool.add("busy", 1, at(0)).id;
+        let idle = pool.add("idle", 1, at(4)).id;
+        assert_eq!(pool.ended(idle, at(5)), None);
         assert_eq!(pool.expire(at(54)), [""; 0]);
         assert_eq!(pool.deadline(), Some(at(55)));
         assert_eq!(pool.expire(at(55)), ["idle"]);
         assert_eq!((pool.deadline(), pool.yield_oldest()), (None, None));
         assert_eq!(pool.drain(), [""; 0]);
         assert_eq!(pool.ended(busy, at(60)), Some("busy"));
-        pool.add("late", 1, at(61));
-        assert!(pool.begin().is_none(), "made for an endpoint that went away meanwhile");
-        assert_eq!(pool.drain(), ["late"]);
     }
 }

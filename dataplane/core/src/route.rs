@@ -242,7 +242,7 @@ impl Refusal<'_> {
 }
 
 /// Whether a request is gRPC: its client reads `grpc-status`, not the HTTP status. Not so gRPC-Web's.
-pub(crate) fn is_grpc(head: &RequestHead) -> bool {
+pub fn is_grpc(head: &RequestHead) -> bool {
     let content_type = head.fields.first("content-type").unwrap_or_default();
     let kind = b"application/grpc";
     let (start, rest) = content_type.split_at(kind.len().min(content_type.len()));

@@ -35,6 +35,8 @@ pub struct Cluster<E: Env> {
     shared: RefCell<BTreeMap<EndpointId, SharedPool<SharedClient>>>,
     pool_limits: PoolLimits,
     retired: Cell<bool>,
+    /// Counts the ways of speaking to it: a connection that was made for an earlier one is not used again.
+    epoch: Cell<u64>,
     /// A task keeps its endpoints as its name resolves.
     kept: Cell<bool>,
     /// The name was asked for once, with or without success; open from the beginning if there is no name.
@@ -62,6 +64,7 @@ impl<E: Env> Cluster<E> {
                 idle_age_max: limits.upstream_idle_timeout,
             },
             retired: Cell::new(false),
+            epoch: Cell::new(0),
             kept: Cell::new(false),
             asked: RefCell::default(),
             renamed: Signal::default(),
@@ -79,6 +82,16 @@ impl<E: Env> Cluster<E> {
     /// What is spoken to it today.
     pub fn protocol(&self) -> UpstreamProtocol {
         self.spec.borrow().protocol
+    }
+
+    /// In which way it is spoken to now; a connection remembers it from before it was made.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.get()
+    }
+
+    /// Whether its configuration asks for TLS; if that cannot be made, no connection may be.
+    pub fn wants_tls(&self) -> bool {
+        self.spec.borrow().tls.is_some()
     }
 
     /// How long a connection to it may take to be made.
@@ -160,7 +173,7 @@ impl<E: Env> Cluster<E> {
         proof: CleanEnd,
         now: Instant,
     ) {
-        if !self.is_listed(endpoint) {
+        if !self.is_listed(endpoint) || lease.epoch() != self.epoch.get() {
             return;
         }
         let closed = {
@@ -173,20 +186,30 @@ impl<E: Env> Cluster<E> {
 
     /// A stream on a connection that is there and has room.
     pub fn begin_stream(&self, endpoint: EndpointId) -> Option<Stream<SharedClient>> {
-        self.shared.borrow_mut().get_mut(&endpoint)?.begin()
+        // What the peer allows today; a stream above that would wait within the codec.
+        let room =
+            |client: &SharedClient| u32::try_from(client.current_max_send_streams()).unwrap_or(u32::MAX);
+        self.shared.borrow_mut().get_mut(&endpoint)?.begin(room)
     }
 
-    /// Adds a shared connection.
+    /// Adds a shared connection with a first stream on it. One that was made for another configuration gets no second.
     pub fn add_connection(
         &self,
         endpoint: EndpointId,
         client: SharedClient,
         streams_max: u32,
+        epoch: u64,
         now: Instant,
-    ) -> SharedId {
+    ) -> Stream<SharedClient> {
         let mut shared = self.shared.borrow_mut();
         let pool = shared.entry(endpoint).or_insert_with(|| SharedPool::new(self.pool_limits));
-        pool.add(client, streams_max, now)
+        let first = pool.add(client, streams_max, now);
+        if epoch != self.epoch.get() || self.retired.get() {
+            // It has a stream, so it does not come back yet.
+            let none = pool.retire(first.id);
+            debug_assert!(none.is_none(), "a connection with a stream stays");
+        }
+        first
     }
 
     /// A stream has ended; its connection goes with it if it is the last one of a connection that is closing.
@@ -216,6 +239,7 @@ impl<E: Env> Cluster<E> {
     }
 
     fn close_idle(&self) {
+        self.epoch.set(self.epoch.get() + 1);
         let pools = self.pools.take();
         // Streams that are under way keep their connections; no further one begins on them.
         let drained: Vec<_> = self.shared.borrow_mut().values_mut().flat_map(SharedPool::close_all).collect();

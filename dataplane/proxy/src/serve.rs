@@ -13,6 +13,7 @@ use ringway_core::health::{Verdict, verdict, verdict_of};
 use ringway_core::http1::{BodyFraming, ResponseKind};
 use ringway_core::record::Limit;
 use ringway_core::retry::{Again, Attempts, Circumstances, Expiry, Final};
+use ringway_core::route::is_grpc;
 use ringway_core::step::RequestFacts;
 use ringway_core::{
     Answer, Decision, Evidence, Failure, Fields, Flag, Forward, Instant, PlanTarget, Summary, UpstreamCause,
@@ -78,12 +79,13 @@ async fn forward<E: Env>(
     let mut mirrors = Vec::new();
     forward.apply_request(exchange.request, &mut || worker.env.draw() as u32, &mut mirrors);
 
-    if cluster.protocol() != UpstreamProtocol::Http2 {
+    let translated = cluster.protocol() != UpstreamProtocol::Http2 && exchange.request.protocol.is_some();
+    if translated {
         http1::upgrade_instead_of_connect(exchange.request, || worker.env.draw());
     }
     // Calls of gRPC may be silent for as long as they like: what is bounded is the stream.
     let limits = &worker.limits;
-    let is_grpc = is_grpc(&exchange.request.fields);
+    let is_grpc = is_grpc(exchange.request);
     let idle = if is_grpc { limits.stream_idle_timeout } else { limits.body_idle_timeout };
     exchange.body.set_idle(if exchange.upgrade { limits.stream_idle_timeout } else { idle });
     let mut attempts = Attempts::new(&forward.plan.timeouts, exchange.started);
@@ -105,6 +107,7 @@ async fn forward<E: Env>(
             pick,
             idle,
             is_grpc,
+            translated,
             sent: Cell::default(),
             uploaded: Cell::default(),
             whole: Cell::new(exchange.upgrade || exchange.body.is_ended()),
@@ -186,10 +189,12 @@ struct Attempt<'a, E: Env> {
     /// How long either body may be silent.
     idle: Duration,
     is_grpc: bool,
+    /// An extended CONNECT was made an upgrade.
+    translated: bool,
     /// When the request was sent, and whether on a connection that had been used before.
     sent: Cell<Option<(Instant, bool)>>,
     /// The request was sent to its end, or cannot be.
-    uploaded: Cell<bool>,
+    uploaded: Cell<Option<Instant>>,
     /// The request was received to its end.
     whole: Cell<bool>,
     /// It has become a tunnel: the time for a request no longer counts.
@@ -211,11 +216,16 @@ impl<E: Env> Attempt<'_, E> {
                 .map_err(|cause| self.failure(Evidence::Unsent, cause))?;
         let reused = upstream.is_reused();
         // Over HTTP/2 only an extended CONNECT can become a tunnel.
-        let upgrade = exchange.upgrade && (!upstream.is_multiplexed() || exchange.request.protocol.is_some());
+        let exchange_upgrade = exchange.upgrade;
+        let upgrade = exchange_upgrade && (!upstream.is_multiplexed() || exchange.request.protocol.is_some());
         let (request_side, response_side) = upstream.split(exchange.upstream_out);
-        let mut up = request_side
-            .begin(exchange.request, exchange.framing, upgrade, self.idle)
-            .map_err(|failure| self.unanswered(reused, failure))?;
+        let mut up = request_side.begin(exchange.request, exchange.framing, upgrade, self.idle).map_err(
+            |failure| match failure {
+                // It has no form in this protocol: no endpoint is to blame.
+                BodyFailure::Protocol(what) => Failure::ClientProtocol(what),
+                failure => self.unanswered(reused, failure),
+            },
+        )?;
         self.sent.set(Some((self.worker.env.now(), reused)));
 
         let Exchange { body, reply, request, response, arrival: _, .. } = exchange;
@@ -223,16 +233,16 @@ impl<E: Env> Attempt<'_, E> {
         let sent_whole = Cell::new(false);
         let body_held = body.held();
         let receiving = Receiving { attempt: self, method, reused, upgrade, attempts, summary, body_held };
-        let outcome = if body.is_empty() || upgrade {
+        let outcome = if body.is_empty() || exchange_upgrade {
             // A response may have been sent before the connection broke: look for it in any case.
             let outcome = if upgrade { up.flush().await } else { up.end(&Fields::new()).await };
-            self.uploaded.set(true);
+            self.uploaded.set(Some(self.worker.env.now()));
             sent_whole.set(outcome.is_ok());
             receiving.run(response_side, response, reply, Some((body.source(), &mut up))).await
         } else {
             let upload = async {
                 let outcome = carry_beside(body, &mut up, &self.moved.up, &self.moved.down).await;
-                self.uploaded.set(true);
+                self.uploaded.set(Some(self.worker.env.now()));
                 sent_whole.set(outcome.is_ok());
                 self.whole.set(self.whole.get() || outcome.is_ok());
                 outcome
@@ -252,6 +262,11 @@ impl<E: Env> Attempt<'_, E> {
             upstream.give_back(sent_whole.get(), self.cluster, self.pick.endpoint, self.worker.env.now());
         }
         outcome
+    }
+
+    /// Whether the time for a response is not over: it begins when the request was sent to its end.
+    fn may_still_answer(&self, patience: Duration) -> bool {
+        self.uploaded.get().is_none_or(|at| at + patience > self.worker.env.now())
     }
 
     fn failure(&self, evidence: Evidence, cause: UpstreamCause) -> Failure {
@@ -281,7 +296,7 @@ impl<E: Env> Attempt<'_, E> {
     fn blame(&self, failure: &Failure) {
         let bad = match failure {
             Failure::Upstream { cause: UpstreamCause::Timeout, .. } | Failure::RequestTimeout => {
-                self.uploaded.get()
+                self.uploaded.get().is_some()
             }
             Failure::Upstream { cause, .. } => verdict_of(*cause) == Verdict::Bad,
             _ => false,
@@ -331,7 +346,7 @@ impl<E: Env> Receiving<'_, '_, E> {
             let start = match head {
                 Ok(start) => start,
                 // The time for a response begins when the request has ended.
-                Err(NoResponse::Idle) if !attempt.uploaded.get() => continue,
+                Err(NoResponse::Idle) if attempt.may_still_answer(patience) => continue,
                 Err(no) => return Err(self.no_response(no)),
             };
             match start.kind {
@@ -345,6 +360,10 @@ impl<E: Env> Receiving<'_, '_, E> {
                 ResponseKind::Switching | ResponseKind::Final => break start,
             }
         };
+        if start.kind == ResponseKind::Final && attempt.translated && response.status.is_success() {
+            // The upstream did not upgrade. To a CONNECT its 2xx would say that it did (RFC 8441 section 5).
+            return Err(attempt.failure(Evidence::Answered, UpstreamCause::Protocol));
+        }
         let status = response.status.as_u16();
         let grpc_status = grpc_status(&response.fields);
         self.answered();
@@ -485,7 +504,7 @@ async fn answer_with<E: Env>(
     summary: &mut Summary,
 ) -> Result<(), Failure> {
     // Errors are told the way the client understands.
-    if !is_grpc(&exchange.request.fields) {
+    if !is_grpc(exchange.request) {
         answer.grpc_status = None;
     }
     // What came with the request is read, so that the connection can serve the next one. What is still to come is not
@@ -552,10 +571,6 @@ fn client_failure(failure: BodyFailure, bytes_max: Option<u64>) -> Failure {
         BodyFailure::Protocol(what) => Failure::ClientProtocol(what),
         BodyFailure::TooLarge => Failure::BodyTooLarge { limit: bytes_max.unwrap_or_default() },
     }
-}
-
-fn is_grpc(fields: &Fields) -> bool {
-    fields.first("content-type").is_some_and(|value| value.starts_with(b"application/grpc"))
 }
 
 fn grpc_status(fields: &Fields) -> Option<u16> {

@@ -45,8 +45,9 @@ pub async fn obtain<E: Env>(
                 return Ok(Upstream::Http1(lease));
             }
             // Boxed: it is rare, and its future is large.
+            let epoch = cluster.epoch();
             let link = Box::pin(connect(cluster, pick, worker)).await?;
-            let client = Http1Client::new(link, worker.buffers.clone(), &worker.limits);
+            let client = Http1Client::new(link, worker.buffers.clone(), &worker.limits, epoch);
             Ok(Upstream::Http1(Lease::fresh(client)))
         }
         UpstreamProtocol::Http2 => Box::pin(http2::obtain(cluster, pick, worker)).await.map(Upstream::Http2),
@@ -88,6 +89,11 @@ async fn make<E: Env>(
     pick: &Pick,
     worker: &Worker<E>,
 ) -> Result<Rc<Link<E>>, UpstreamCause> {
+    let tls = cluster.tls();
+    if cluster.wants_tls() && tls.is_none() {
+        // What was configured cannot be used: no plain text in its place.
+        return Err(UpstreamCause::Tls);
+    }
     let until = worker.env.now() + cluster.connect_timeout();
     let deadline = worker.timers.deadline();
     let socket = deadline
@@ -95,7 +101,7 @@ async fn make<E: Env>(
         .await
         .map_err(|_| UpstreamCause::ConnectTimeout)?
         .map_err(|_| UpstreamCause::Connect)?;
-    let Some(tls) = cluster.tls() else {
+    let Some(tls) = tls else {
         return Ok(Link::plain(worker.env.clone(), socket, &worker.timers));
     };
     let link =

@@ -13,6 +13,6 @@ mod scan;
 
 pub use body::{BodyDecoder, BodyError, MessageEnd, Piece};
 pub use framing::{BodyFraming, FramingError, parse_content_length};
-pub use request::{Parsed, Refusal, parse_request};
+pub use request::{Parsed, Refusal, may_upgrade_to, parse_request};
 pub use response::{BadResponse, ParsedResponse, ResponseKind, parse_response};
 pub use scan::HeadScan;

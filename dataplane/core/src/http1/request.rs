@@ -310,8 +310,7 @@ fn fill_origin(head: &mut RequestHead, target: &str, host: Option<&[u8]>) -> Res
             if query.is_none() && !origin.is_empty() {
                 return Err(Uncanonical::Fragment.into());
             }
-            canonical::check_query(query.unwrap_or_default())?;
-            head.set_query(query);
+            canonical::fill_query(head, query)?;
             Ok(())
         }
     }
@@ -327,7 +326,7 @@ fn fill_asterisk(head: &mut RequestHead) -> Result<(), Refusal> {
 /// Whether an `Upgrade` names only protocols that may be tunnelled.
 ///
 /// Never another HTTP or TLS: the upstream would take requests from the tunnel that no rule of ours has seen.
-fn may_upgrade_to(value: &[u8]) -> bool {
+pub fn may_upgrade_to(value: &[u8]) -> bool {
     let mut protocols = list(value).peekable();
     protocols.peek().is_some()
         && protocols.all(|protocol| {

@@ -21,6 +21,8 @@ use crate::upstream::{NoResponse, ResponseStart};
 
 /// A connection to an upstream.
 pub struct Http1Client<E: Env> {
+    /// In which way its cluster was spoken to when it was made.
+    epoch: u64,
     link: Rc<Link<E>>,
     buffers: Buffers,
     inbox: Option<Buffer>,
@@ -31,9 +33,14 @@ pub struct Http1Client<E: Env> {
 
 impl<E: Env> Http1Client<E> {
     /// A connection that has not been used.
-    pub fn new(link: Rc<Link<E>>, buffers: Buffers, limits: &Limits) -> Self {
+    pub fn new(link: Rc<Link<E>>, buffers: Buffers, limits: &Limits, epoch: u64) -> Self {
         let decoder = BodyDecoder::new(BodyFraming::None, limits);
-        Self { link, buffers, inbox: None, decoder, parsed: None, end: None }
+        Self { epoch, link, buffers, inbox: None, decoder, parsed: None, end: None }
+    }
+
+    /// In which way its cluster was spoken to when it was made.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Whether an idle connection can take a request: the upstream has neither ended it nor said anything.

@@ -53,7 +53,7 @@ async fn serve_some<E: Env>(
             Next::End => return,
         }
         let mut scratch = worker.scratch();
-        left -= 1;
+        left = left.saturating_sub(1);
         match serve_request(worker, &link, &arrival, &mut inbox, &mut scratch, left == 0).await {
             Fate::Again => {}
             Fate::Close => return,

@@ -12,7 +12,7 @@ use http::{Method, Response};
 use ringway_core::balance::{EndpointId, Pick};
 use ringway_core::http1::{BodyFraming, ResponseKind};
 use ringway_core::limits::Limits;
-use ringway_core::pool::SharedId;
+use ringway_core::pool::{SharedId, Stream};
 use ringway_core::record::Event;
 use ringway_core::{RequestHead, ResponseHead, UpstreamCause};
 
@@ -63,50 +63,56 @@ pub async fn obtain<E: Env>(
     worker: &Rc<Worker<E>>,
 ) -> Result<ClientStream<E>, UpstreamCause> {
     loop {
-        if let Some(stream) = cluster.begin_stream(pick.endpoint) {
-            let place = Place {
-                cluster: Rc::clone(cluster),
-                endpoint: pick.endpoint,
-                id: stream.id,
-                env: worker.env.clone(),
-            };
-            let mut client = stream.conn;
-            // Ready unless the connection has ended, or the peer has lowered its limit.
-            let at = worker.env.now() + cluster.connect_timeout();
-            let ready = worker.timers.deadline().within(at, poll_fn(|cx| client.poll_ready(cx))).await;
-            match ready {
-                Ok(Ok(())) => {
-                    if stream.reused {
-                        worker.count(Event::UpstreamReused);
-                    }
-                    return Ok(ClientStream {
-                        env: worker.env.clone(),
-                        worker: Rc::clone(worker),
-                        client,
-                        reused: stream.reused,
-                        sending: None,
-                        response: RefCell::new(None),
-                        received: None,
-                        place,
-                    });
+        let begun = cluster.begin_stream(pick.endpoint);
+        let fresh = begun.is_none();
+        let stream = match begun {
+            Some(stream) => stream,
+            None => Box::pin(open(cluster, pick, worker)).await?,
+        };
+        let place = Place {
+            cluster: Rc::clone(cluster),
+            endpoint: pick.endpoint,
+            id: stream.id,
+            env: worker.env.clone(),
+        };
+        let mut client = stream.conn;
+        // Ready unless the connection has ended: its room was looked at when the stream was begun.
+        let at = worker.env.now() + cluster.connect_timeout();
+        let ready = worker.timers.deadline().within(at, poll_fn(|cx| client.poll_ready(cx))).await;
+        match ready {
+            Ok(Ok(())) => {
+                if stream.reused {
+                    worker.count(Event::UpstreamReused);
                 }
-                Ok(Err(_)) => {
-                    cluster.retire_connection(pick.endpoint, stream.id);
-                    continue;
-                }
-                Err(_) => return Err(UpstreamCause::ConnectTimeout),
+                return Ok(ClientStream {
+                    env: worker.env.clone(),
+                    worker: Rc::clone(worker),
+                    client,
+                    reused: stream.reused,
+                    sending: None,
+                    response: RefCell::new(None),
+                    received: None,
+                    place,
+                });
             }
+            Ok(Err(_)) => {
+                cluster.retire_connection(pick.endpoint, place.id);
+                if fresh {
+                    return Err(UpstreamCause::Closed);
+                }
+            }
+            Err(_) => return Err(UpstreamCause::ConnectTimeout),
         }
-        Box::pin(open(cluster, pick, worker)).await?;
     }
 }
 
-/// Makes a connection and adds it to the endpoint's.
+/// Makes a connection, adds it to the endpoint's, and begins a stream on it.
 async fn open<E: Env>(
     cluster: &Rc<Cluster<E>>,
     pick: &Pick,
     worker: &Rc<Worker<E>>,
-) -> Result<(), UpstreamCause> {
+) -> Result<Stream<SharedClient>, UpstreamCause> {
+    let epoch = cluster.epoch();
     let link = connect(cluster, pick, worker).await?;
     if cluster.tls().is_some() && link.alpn() != Some(Alpn::Http2) {
         return Err(UpstreamCause::Protocol);
@@ -117,7 +123,8 @@ async fn open<E: Env>(
     let shaken = worker.timers.deadline().within(at, builder.handshake::<_, Bytes>(transport)).await;
     let (client, connection) =
         shaken.map_err(|_| UpstreamCause::ConnectTimeout)?.map_err(|_| UpstreamCause::Protocol)?;
-    let id = cluster.add_connection(pick.endpoint, client, STREAMS_MAX, worker.env.now());
+    let stream = cluster.add_connection(pick.endpoint, client, STREAMS_MAX, epoch, worker.env.now());
+    let id = stream.id;
     let weak: Weak<Cluster<E>> = Rc::downgrade(cluster);
     let endpoint = pick.endpoint;
     worker.env.spawn(async move {
@@ -127,7 +134,7 @@ async fn open<E: Env>(
             cluster.retire_connection(endpoint, id);
         }
     });
-    Ok(())
+    Ok(stream)
 }
 
 /// Streams that are begun on one connection before another is made. A peer with a lower limit makes them wait.
@@ -242,7 +249,7 @@ impl<'c, E: Env> ResponseSide<'c, E> {
         let next = self.worker.timers.deadline().within(at, next).await.map_err(|_| NoResponse::Idle)??;
         match next {
             Next::Informational(response) => {
-                read_response(&response, head);
+                read_response(&response, method, head);
                 Ok(ResponseStart { kind: ResponseKind::Informational, framing: BodyFraming::None })
             }
             Next::Final(response) => {
@@ -250,7 +257,7 @@ impl<'c, E: Env> ResponseSide<'c, E> {
                 let (parts, body) = response.into_parts();
                 let ended = body.is_end_stream();
                 let framing = framing(&parts.headers, ended);
-                read_response(&Response::from_parts(parts, ()), head);
+                read_response(&Response::from_parts(parts, ()), method, head);
                 *self.received = Some(body);
                 // A CONNECT that was accepted is a tunnel (RFC 8441 section 5).
                 let kind = match *method == Method::CONNECT && head.status.is_success() {

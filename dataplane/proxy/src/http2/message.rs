@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderName, HeaderValue, UPGRADE};
-use http::{HeaderMap, Method, Request, Response, Uri};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use ringway_core::canonical::{fill_authority, fill_target};
-use ringway_core::headers::names_collide;
-use ringway_core::http1::{BodyFraming, Refusal, parse_content_length};
+use ringway_core::headers::{may_be_trailer, names_collide};
+use ringway_core::http1::{BodyFraming, Refusal, may_upgrade_to, parse_content_length};
 use ringway_core::limits::Limits;
 use ringway_core::{Fields, RequestHead, ResponseHead, Scheme, Version};
 
@@ -26,7 +26,7 @@ pub(super) fn read_request(
     };
     head.protocol =
         request.extensions().get::<h2::ext::Protocol>().map(|protocol| protocol.as_str().to_owned());
-    if head.method == Method::CONNECT && head.protocol.is_none() {
+    if head.method == Method::CONNECT && !head.protocol.as_deref().is_some_and(is_tunnel_protocol) {
         return Err(Refusal::Connect);
     }
     if request.headers().len() > limits.header_count_max {
@@ -72,12 +72,14 @@ pub(super) fn read_request(
 }
 
 /// Fills our head from an upstream's response.
-pub(super) fn read_response(response: &Response<()>, head: &mut ResponseHead) {
+pub(super) fn read_response(response: &Response<()>, method: &Method, head: &mut ResponseHead) {
+    // To HEAD and in 304 it counts the body of another answer, so it is no framing and passes.
+    let counts_nothing = *method == Method::HEAD || response.status() == StatusCode::NOT_MODIFIED;
     head.clear();
     head.version = Version::Http2;
     head.status = response.status();
     for (name, value) in response.headers() {
-        if name != CONTENT_LENGTH {
+        if name != CONTENT_LENGTH || counts_nothing {
             head.fields.append(name.as_str().as_bytes(), value.as_bytes());
         }
     }
@@ -108,9 +110,10 @@ fn append(map: &mut HeaderMap, name: &[u8], value: &[u8]) {
     }
 }
 
-/// Trailers, in our form.
+/// Trailers, in our form: those that may be trailers, as in HTTP/1.
 pub(super) fn read_trailers(map: &HeaderMap) -> Fields {
-    map.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect()
+    let legal = map.iter().filter(|(name, _)| may_be_trailer(name.as_str().as_bytes()));
+    legal.map(|(name, value)| (name.as_str(), value.as_bytes())).collect()
 }
 
 /// A response in the codec's form. `length` is told if it is known.
@@ -152,11 +155,60 @@ pub(super) fn write_request(head: &RequestHead, framing: BodyFraming) -> Option<
     Some(request)
 }
 
+/// Whether a `:protocol` may become an HTTP/1 upgrade. The codec checks nothing of it: one with a line break would be a
+/// second request to an HTTP/1 upstream, and one that names HTTP a tunnel around our rules.
+fn is_tunnel_protocol(protocol: &str) -> bool {
+    HeaderName::from_bytes(protocol.as_bytes()).is_ok() && may_upgrade_to(protocol.as_bytes())
+}
+
 fn single(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Refusal> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(value), None) => Ok(Some(String::from_utf8_lossy(value.as_bytes()).into_owned())),
         (Some(_), Some(_)) => Err(Refusal::HostRepeated),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connect(protocol: &str) -> Result<BodyFraming, Refusal> {
+        let mut request = Request::new(());
+        *request.method_mut() = Method::CONNECT;
+        *request.uri_mut() = "http://a.test/chat".parse().unwrap();
+        request.extensions_mut().insert(h2::ext::Protocol::from(protocol));
+        read_request(&request, false, &Limits::default(), &mut RequestHead::new())
+    }
+
+    #[test]
+    fn a_protocol_that_would_be_a_request_of_its_own_or_a_way_around_the_rules_is_refused() {
+        assert!(connect("websocket").is_ok());
+        for protocol in
+            ["x\r\n\r\nGET /admin HTTP/1.1\r\nhost: h\r\n\r\n", "web socket", "", "h2c", "HTTP", "TLS"]
+        {
+            assert_eq!(connect(protocol).unwrap_err(), Refusal::Connect, "{protocol:?}");
+        }
+    }
+
+    #[test]
+    fn trailers_hold_what_trailers_may_hold() {
+        let mut map = HeaderMap::new();
+        for name in ["grpc-status", "x-forwarded-for", "authorization", "content-length"] {
+            map.insert(name, HeaderValue::from_static("1"));
+        }
+        assert_eq!(read_trailers(&map), [("grpc-status", "1")].into_iter().collect());
+    }
+
+    #[test]
+    fn a_length_that_counts_another_answers_body_passes() {
+        let mut response = Response::new(());
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("5"));
+        let mut head = ResponseHead::new();
+        read_response(&response, &Method::HEAD, &mut head);
+        assert!(head.fields.contains("content-length"));
+        read_response(&response, &Method::GET, &mut head);
+        assert!(!head.fields.contains("content-length"));
     }
 }

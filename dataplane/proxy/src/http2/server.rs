@@ -54,7 +54,7 @@ pub async fn serve_connection<E: Env>(
         };
         match next {
             Some(Ok((request, reply))) => {
-                left -= 1;
+                left = left.saturating_sub(1);
                 if (left == 0 || worker.drain.is_retiring()) && !leaving {
                     connection.graceful_shutdown();
                     leaving = true;
