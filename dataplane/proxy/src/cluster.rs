@@ -15,6 +15,7 @@ use ringway_core::balance::{Balancer, EndpointId};
 use ringway_core::limits::Limits;
 use ringway_core::pool::{CleanEnd, Lease, Pool, PoolLimits, SharedId, SharedPool, Stream};
 
+use crate::admission::ClusterGates;
 use crate::env::Env;
 use crate::http1::Http1Client;
 use crate::http2::SharedClient;
@@ -22,6 +23,7 @@ use crate::latch::Latch;
 use crate::signal::Signal;
 use crate::timer::Deadline;
 use crate::tls::ClientTls;
+use crate::upstream::NoConnection;
 
 /// A live cluster.
 pub struct Cluster<E: Env> {
@@ -34,6 +36,10 @@ pub struct Cluster<E: Env> {
     pools: RefCell<BTreeMap<EndpointId, Pool<Http1Client<E>>>>,
     shared: RefCell<BTreeMap<EndpointId, SharedPool<SharedClient>>>,
     pool_limits: PoolLimits,
+    /// Limits that hold over all cores.
+    pub gates: ClusterGates<E>,
+    /// HTTP/2 connections that are being made, one at a time for an endpoint.
+    openings: RefCell<BTreeMap<EndpointId, Rc<Opening>>>,
     retired: Cell<bool>,
     /// Counts the ways of speaking to it: a connection that was made for an earlier one is not used again.
     epoch: Cell<u64>,
@@ -63,6 +69,8 @@ impl<E: Env> Cluster<E> {
                 idle_max: limits.upstream_idle_connections_max,
                 idle_age_max: limits.upstream_idle_timeout,
             },
+            gates: ClusterGates::default(),
+            openings: RefCell::default(),
             retired: Cell::new(false),
             epoch: Cell::new(0),
             kept: Cell::new(false),
@@ -118,13 +126,13 @@ impl<E: Env> Cluster<E> {
         };
         if !same_tls {
             self.tls.replace(tls.map(Arc::clone));
-            self.close_idle();
+            self.begin_epoch();
         }
         if !Arc::ptr_eq(&self.spec.borrow(), spec) {
             let old = self.spec.replace(Arc::clone(spec));
             self.balancer.borrow_mut().adopt(spec.balance, spec.outlier.is_some());
             if old.protocol != spec.protocol {
-                self.close_idle();
+                self.begin_epoch();
             }
         }
         self.set_endpoints(endpoints);
@@ -151,7 +159,8 @@ impl<E: Env> Cluster<E> {
         self.retired.set(true);
         self.renamed.notify();
         self.asked();
-        self.close_idle();
+        self.gates.lift();
+        self.begin_epoch();
     }
 
     /// Whether an endpoint may get anything new.
@@ -176,6 +185,11 @@ impl<E: Env> Cluster<E> {
         if !self.is_listed(endpoint) || lease.epoch() != self.epoch.get() {
             return;
         }
+        let kept = match self.gates.connections() {
+            Some(gate) => gate.freed(endpoint, lease, proof),
+            None => Some((lease, proof)),
+        };
+        let Some((lease, proof)) = kept else { return };
         let closed = {
             let mut pools = self.pools.borrow_mut();
             let pool = pools.entry(endpoint).or_insert_with(|| Pool::new(self.pool_limits));
@@ -190,6 +204,16 @@ impl<E: Env> Cluster<E> {
         let room =
             |client: &SharedClient| u32::try_from(client.current_max_send_streams()).unwrap_or(u32::MAX);
         self.shared.borrow_mut().get_mut(&endpoint)?.begin(room)
+    }
+
+    /// Begins to make a shared connection, if nobody else is making one to this endpoint.
+    pub fn begin_opening(&self, endpoint: EndpointId) -> Result<Opener<'_, E>, Rc<Opening>> {
+        if let Some(opening) = self.openings.borrow().get(&endpoint) {
+            return Err(Rc::clone(opening));
+        }
+        let opening = Rc::new(Opening::default());
+        self.openings.borrow_mut().insert(endpoint, Rc::clone(&opening));
+        Ok(Opener { cluster: self, endpoint, opening })
     }
 
     /// Adds a shared connection with a first stream on it. One that was made for another configuration gets no second.
@@ -238,8 +262,14 @@ impl<E: Env> Cluster<E> {
         drop((closed, unused));
     }
 
-    fn close_idle(&self) {
+    /// Connections that were made until now are not used again: they are spoken to in another way from here on.
+    fn begin_epoch(&self) {
         self.epoch.set(self.epoch.get() + 1);
+        self.close_idle();
+    }
+
+    /// Closes what nobody uses; multiplexed connections end with their last stream.
+    pub fn close_idle(&self) {
         let pools = self.pools.take();
         // Streams that are under way keep their connections; no further one begins on them.
         let drained: Vec<_> = self.shared.borrow_mut().values_mut().flat_map(SharedPool::close_all).collect();
@@ -314,6 +344,43 @@ impl<E: Env> Cluster<E> {
     /// Where an endpoint is.
     pub fn address(&self, endpoint: EndpointId) -> Option<SocketAddr> {
         self.balancer.borrow().address(endpoint)
+    }
+}
+
+/// A connection that is being made and that many may share; the others wait for whoever makes it.
+#[derive(Default)]
+pub struct Opening {
+    over: Latch,
+    failed: Cell<Option<NoConnection>>,
+}
+
+impl Opening {
+    /// Waits until it is made, or cannot be, or was given up.
+    pub async fn over(&self) -> Result<(), NoConnection> {
+        self.over.opened().await;
+        self.failed.get().map_or(Ok(()), Err)
+    }
+}
+
+/// The task to make a connection that others wait for; given up when dropped.
+pub struct Opener<'c, E: Env> {
+    cluster: &'c Cluster<E>,
+    endpoint: EndpointId,
+    opening: Rc<Opening>,
+}
+
+impl<E: Env> Opener<'_, E> {
+    /// Passes on how it went, and tells those who wait.
+    pub fn done<T>(self, outcome: Result<T, NoConnection>) -> Result<T, NoConnection> {
+        self.opening.failed.set(outcome.as_ref().err().copied());
+        outcome
+    }
+}
+
+impl<E: Env> Drop for Opener<'_, E> {
+    fn drop(&mut self) {
+        self.cluster.openings.borrow_mut().remove(&self.endpoint);
+        self.opening.over.open();
     }
 }
 

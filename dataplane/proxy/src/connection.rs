@@ -5,6 +5,9 @@
 //! Everything here is bounded by one deadline (`handshake_timeout`). What follows is `http1`, `http2` or `tcp`.
 
 use std::cell::RefCell;
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -15,6 +18,7 @@ use ringway_core::record::{Event, Limit};
 use ringway_core::sniff::{self, Cleartext};
 use ringway_core::{Arrival, BindKind, Instant, Scheme, SniChoice};
 
+use crate::admission::{ClientPlace, Grant, Token};
 use crate::buffer::Buffer;
 use crate::env::{Env, Socket};
 use crate::link::{Link, LinkError, shake_hands};
@@ -27,8 +31,15 @@ pub async fn serve<E: Env>(
     worker: &Rc<Worker<E>>,
     bind: Bind,
     socket: E::Socket,
-    counted: ClientConnection<E>,
+    mut counted: Box<ClientConnection<E>>,
 ) {
+    if let Some(waiting) = enter_process(worker, &mut counted) {
+        counted.token = waiting.await;
+    }
+    if counted.token.is_none() {
+        worker.hit(Limit::Connections);
+        return socket.reset_on_close();
+    }
     let view = worker.view();
     // The listener may have gone since the connection was made.
     let Some(kind) = view.compiled().bind_kind(&bind) else { return };
@@ -55,6 +66,16 @@ pub async fn serve<E: Env>(
             _ => return worker.count(Event::HandshakeFailed),
         }
     }
+    // A proxy that is trusted speaks for many clients.
+    if !worker.trusted.contains(arrival.client.ip()) {
+        if let Some(asking) = enter_client(worker, arrival.client.ip(), until, &mut counted) {
+            counted.place = asking.await;
+        }
+        if counted.place.is_none() {
+            worker.hit(Limit::ConnectionsPerClient);
+            return socket.reset_on_close();
+        }
+    }
     match kind {
         BindKind::Http => {
             let link = Link::plain(worker.env.clone(), socket, &worker.timers);
@@ -69,6 +90,45 @@ pub async fn serve<E: Env>(
         BindKind::Tls => Box::pin(serve_tls(worker, socket, arrival, inbox, until, counted)).await,
         BindKind::Udp => {}
     }
+}
+
+/// Takes a place among the connections of the process; or says how to wait for one.
+fn enter_process<'w, E: Env>(
+    worker: &'w Worker<E>,
+    counted: &mut ClientConnection<E>,
+) -> Option<Pin<Box<impl Future<Output = Option<Token<E>>> + use<'w, E>>>> {
+    let waiting = match worker.admission.process.take() {
+        Ok(token) => {
+            counted.token = Some(token);
+            return None;
+        }
+        Err(waiting) => waiting,
+    };
+    Some(Box::pin(async move {
+        let until = worker.env.now() + worker.limits.handshake_timeout;
+        match worker.timers.deadline().within(until, waiting).await {
+            Ok(Ok(Grant::Token(token))) => Some(token),
+            _ => None,
+        }
+    }))
+}
+
+/// Takes a place among the connections of a client; or says how to wait for one.
+fn enter_client<E: Env>(
+    worker: &Rc<Worker<E>>,
+    client: IpAddr,
+    until: Instant,
+    counted: &mut ClientConnection<E>,
+) -> Option<Pin<Box<impl Future<Output = Option<ClientPlace<E>>> + use<E>>>> {
+    let asking = match worker.arrive(client) {
+        Ok(place) => {
+            counted.place = place;
+            return None;
+        }
+        Err(asking) => asking,
+    };
+    let deadline = worker.timers.deadline();
+    Some(Box::pin(async move { deadline.within(until, asking).await.ok().flatten() }))
 }
 
 /// What came by PROXY protocol is believed: the listener asks for it. The forwarded fields behind it are the client's own,
@@ -151,7 +211,7 @@ async fn serve_tls<E: Env>(
     mut arrival: Arrival,
     inbox: Option<Buffer>,
     until: Instant,
-    counted: ClientConnection<E>,
+    counted: Box<ClientConnection<E>>,
 ) {
     let deadline = worker.timers.deadline();
     let beginning = Box::pin(deadline.within(until, begin_tls(worker, socket, &mut arrival, inbox)));
@@ -261,7 +321,7 @@ mod tests {
     /// What a busy HTTP/1 connection may take. An idle one is parked, which takes far less (see `http1`).
     const BUSY_BYTES_MAX: usize = 5 << 10;
 
-    type Begin = (Rc<Worker<Machine>>, Bind, <Machine as Env>::Socket, ClientConnection<Machine>);
+    type Begin = (Rc<Worker<Machine>>, Bind, <Machine as Env>::Socket, Box<ClientConnection<Machine>>);
 
     #[test]
     fn a_busy_connection_fits_into_5_kib() {

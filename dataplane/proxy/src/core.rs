@@ -41,6 +41,12 @@ pub async fn run<E: Env>(env: E, settings: Settings, snapshot: &Snapshot) {
             Message::Report(to) => {
                 let _ = to.try_send(worker.report());
             }
+            Message::LimitToHome { limit, core, terms, message } => {
+                worker.limit_to_home(&limit, core, terms, message);
+            }
+            Message::LimitToCore { limit, message } => worker.limit_to_core(limit, message),
+            Message::ClientsToHome { core, message } => worker.heard_of_clients(core, message),
+            Message::ClientsToCore(message) => worker.told_of_clients(message),
             Message::Observed { cluster, core, report } => worker.heard_report(&cluster, core, report),
             Message::News { cluster, news } => worker.heard_news(&cluster, news),
             Message::Retire => worker.drain.retire(),

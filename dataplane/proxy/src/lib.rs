@@ -9,6 +9,7 @@
 
 pub mod accept;
 pub mod access_log;
+pub mod admission;
 pub mod body;
 pub mod buffer;
 pub mod carry;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ringway_core::record::Limit;
 
+use crate::admission::Token;
 use crate::buffer::{Buffer, Buffers};
 use crate::env::{Env, Socket};
 use crate::timer::{Deadline, Timers};
@@ -29,9 +30,9 @@ pub struct Link<E: Env> {
     /// The other end has ended its side.
     ended: Cell<bool>,
     /// What ends with it.
-    held: OnceCell<Open>,
+    held: OnceCell<Box<Open<E>>>,
     /// A client's connection counts until its link is gone.
-    counted: OnceCell<ClientConnection<E>>,
+    counted: OnceCell<Box<ClientConnection<E>>>,
 }
 
 /// Why a link cannot go on.
@@ -77,7 +78,7 @@ impl<E: Env> Link<E> {
     }
 
     /// Lets a client's connection count for as long as the link lives.
-    pub fn count_as(&self, connection: ClientConnection<E>) {
+    pub fn count_as(&self, connection: Box<ClientConnection<E>>) {
         // Whoever counts it a second time has counted it once: the first value stays, the second ends here.
         let _ = self.counted.set(connection);
     }
@@ -285,8 +286,13 @@ impl<E: Env> Link<E> {
     }
 
     /// Keeps something for as long as the link lives. Once for each link.
-    pub fn hold(&self, open: Open) {
-        assert!(self.held.set(open).is_ok(), "a link is counted once");
+    pub fn hold(&self, open: Open<E>) {
+        assert!(self.held.set(Box::new(open)).is_ok(), "a link is counted once");
+    }
+
+    /// Gives up its place among the connections of its cluster: it is about to end, and the place is for another.
+    pub fn yield_token(&self) -> Option<Token<E>> {
+        self.held.get()?.yield_token()
     }
 
     /// Makes the coming close a reset.

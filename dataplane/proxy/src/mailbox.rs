@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use ringway_config::{Bind, ClusterKey};
+use ringway_core::admission::{clients, tokens};
 use ringway_core::health::{News, Report};
 use ringway_core::record;
 
+use crate::admission::{LimitId, Terms};
 use crate::snapshot::Snapshot;
 
 /// A message to a core. `U` is a socket that no core owns yet.
@@ -23,6 +25,33 @@ pub enum Message<U> {
     Unlisten(Bind),
     /// Say what was counted so far.
     Report(flume::Sender<record::Snapshot>),
+    /// About tokens of a limit; to its home.
+    LimitToHome {
+        /// Which.
+        limit: LimitId,
+        /// The core that tells.
+        core: usize,
+        /// What that core knows of the limit.
+        terms: Terms,
+        /// What it tells.
+        message: tokens::ToHome,
+    },
+    /// About tokens of a limit; from its home.
+    LimitToCore {
+        /// Which.
+        limit: LimitId,
+        /// What the home tells.
+        message: tokens::ToCore,
+    },
+    /// About connections of a client address; to its home.
+    ClientsToHome {
+        /// The core that tells.
+        core: usize,
+        /// What it tells.
+        message: clients::ToHome,
+    },
+    /// About connections of a client address; from its home.
+    ClientsToCore(clients::ToCore),
     /// How an attempt at an endpoint went; to its cluster's home.
     Observed {
         /// Which.

@@ -53,6 +53,15 @@ pub(crate) fn send<E: Env>(
 async fn deliver<E: Env>(worker: &Rc<Worker<E>>, copy: MirrorTo<Cluster<E>>, body: &[u8]) -> Option<()> {
     let MirrorTo { cluster, head, .. } = copy;
     let limits = &worker.limits;
+    let _request = match cluster.gates.requests().map(|gate| gate.take()) {
+        None => None,
+        Some(Ok(token)) => Some(token),
+        // Nobody waits for a copy, and no copy waits.
+        Some(Err(_)) => {
+            worker.hit(Limit::ClusterRequests);
+            return None;
+        }
+    };
     cluster.known(&worker.env, &worker.timers.deadline()).await;
     let pick = cluster.balancer.borrow_mut().pick(worker.env.draw(), worker.env.now(), &[])?;
     let _in_flight = InFlight::new(&cluster, pick.endpoint);

@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use http::StatusCode;
 use ringway_config::UpstreamProtocol;
 use ringway_core::balance::{Outcome, Pick};
 use ringway_core::health::{Verdict, verdict, verdict_of};
@@ -20,6 +21,7 @@ use ringway_core::{
     answer_for, headers,
 };
 
+use crate::admission::{Gate, Grant, Token};
 use crate::body::{BodyFailure, Sink, Source};
 use crate::carry::{Beside, CarryFailure, beside, carry_beside};
 use crate::cluster::{Cluster, InFlight};
@@ -28,8 +30,9 @@ use crate::exchange::Exchange;
 use crate::http1;
 use crate::mirror;
 use crate::race::{First, race};
+use crate::timer::Deadline;
 use crate::tunnel::{Moved, tunnel};
-use crate::upstream::{self, NoResponse, ResponseSide};
+use crate::upstream::{self, NoConnection, NoResponse, ResponseSide};
 use crate::worker::Worker;
 
 /// Serves one request. The caller records the summary.
@@ -40,7 +43,14 @@ pub async fn serve<E: Env>(exchange: &mut Exchange<'_, E>, worker: &Rc<Worker<E>
     if worker.log.is_some() {
         exchange.facts.capture(exchange.request);
     }
-    let decision = worker.view().decide(exchange.arrival, exchange.request, worker.env.draw());
+    let place = worker.requests.take(worker.limits.requests_max);
+    let decision = match place {
+        Some(_) => worker.view().decide(exchange.arrival, exchange.request, worker.env.draw()),
+        None => {
+            worker.hit(Limit::Requests);
+            Decision::Answer(overload())
+        }
+    };
     match decision {
         Decision::Answer(answer) => {
             if let Err(failure) = Box::pin(answer_with(exchange, worker, answer, &mut summary)).await {
@@ -58,6 +68,17 @@ pub async fn serve<E: Env>(exchange: &mut Exchange<'_, E>, worker: &Rc<Worker<E>
     summary.duration = worker.env.now().since(exchange.started);
     summary
 }
+
+/// There is too much to do. Whoever comes again soon is not turned away by a thundering herd of its like.
+fn overload() -> Answer {
+    let mut answer =
+        Answer::refuse(StatusCode::SERVICE_UNAVAILABLE, Flag::OverloadManager, Limit::Requests.name());
+    answer.fields.append(b"retry-after", b"1");
+    answer.for_grpc(GRPC_UNAVAILABLE)
+}
+
+/// gRPC's `UNAVAILABLE`.
+const GRPC_UNAVAILABLE: u8 = 14;
 
 /// Sends a request to its backend, as often as it takes, and passes the response on.
 async fn forward<E: Env>(
@@ -91,6 +112,10 @@ async fn forward<E: Env>(
     let mut attempts = Attempts::new(&forward.plan.timeouts, exchange.started);
     let deadline = exchange.deadline;
     let mut tried = Vec::new();
+    let _request = match cluster.gates.requests() {
+        Some(gate) => Some(admit(&gate, cluster, worker, deadline).await?),
+        None => None,
+    };
     cluster.known(&worker.env, deadline).await;
     let idempotent = exchange.request.method.is_idempotent();
     let outcome = loop {
@@ -166,6 +191,27 @@ async fn forward<E: Env>(
     outcome
 }
 
+/// A place among the requests of a cluster.
+async fn admit<E: Env>(
+    gate: &Rc<Gate<E>>,
+    cluster: &Cluster<E>,
+    worker: &Worker<E>,
+    deadline: &Deadline,
+) -> Result<Token<E>, Failure> {
+    let waiting = match gate.take() {
+        Ok(token) => return Ok(token),
+        Err(waiting) => waiting,
+    };
+    // Whoever decides answers at once; should it not, this is not the place to wait.
+    match deadline.within(worker.env.now() + cluster.connect_timeout(), waiting).await {
+        Ok(Ok(Grant::Token(token))) => Ok(token),
+        _ => {
+            worker.hit(Limit::ClusterRequests);
+            Err(Failure::Overflow(Limit::ClusterRequests.name()))
+        }
+    }
+}
+
 /// There is no time left for another attempt: that is what the client is told (checklist TR8).
 fn failure_for(reason: Final, failure: Failure) -> Failure {
     if reason == Final::Deadline { Failure::RequestTimeout } else { failure }
@@ -213,7 +259,7 @@ impl<E: Env> Attempt<'_, E> {
         let mut upstream =
             upstream::obtain(self.cluster, &self.pick, self.worker, attempts.wants_new_connection())
                 .await
-                .map_err(|cause| self.failure(Evidence::Unsent, cause))?;
+                .map_err(|no| self.no_connection(no))?;
         let reused = upstream.is_reused();
         // Over HTTP/2 only an extended CONNECT can become a tunnel.
         let exchange_upgrade = exchange.upgrade;
@@ -267,6 +313,16 @@ impl<E: Env> Attempt<'_, E> {
     /// Whether the time for a response is not over: it begins when the request was sent to its end.
     fn may_still_answer(&self, patience: Duration) -> bool {
         self.uploaded.get().is_none_or(|at| at + patience > self.worker.env.now())
+    }
+
+    fn no_connection(&self, no: NoConnection) -> Failure {
+        match no {
+            NoConnection::Cause(cause) => self.failure(Evidence::Unsent, cause),
+            NoConnection::Overflow(limit) => {
+                self.worker.hit(limit);
+                Failure::Overflow(limit.name())
+            }
+        }
     }
 
     fn failure(&self, evidence: Evidence, cause: UpstreamCause) -> Failure {

@@ -13,7 +13,7 @@ use crate::cluster::{Cluster, InFlight};
 use crate::env::Env;
 use crate::link::Link;
 use crate::tunnel::{Moved, tunnel};
-use crate::upstream::connect;
+use crate::upstream::{NoConnection, connect};
 use crate::worker::Worker;
 
 /// How many endpoints are tried before the client is told that there is none (by a reset).
@@ -73,12 +73,16 @@ async fn connect_somewhere<'c, E: Env>(
         let pick = pick.ok_or(Flag::NoHealthyUpstream)?;
         summary.endpoint = Some(pick.address);
         let in_flight = InFlight::new(cluster, pick.endpoint);
-        match Box::pin(connect(cluster, &pick, worker)).await {
+        match Box::pin(connect(cluster, &pick, worker, cluster.connect_timeout())).await {
             Ok(upstream) => {
                 worker.observe(cluster, pick.endpoint, Outcome::Answered(worker.env.now().since(now)));
                 return Ok((upstream, in_flight));
             }
-            Err(_) => worker.observe(cluster, pick.endpoint, Outcome::Failed),
+            Err(NoConnection::Cause(_)) => worker.observe(cluster, pick.endpoint, Outcome::Failed),
+            Err(NoConnection::Overflow(limit)) => {
+                worker.hit(limit);
+                return Err(Flag::UpstreamOverflow);
+            }
         }
         tried.push(pick.endpoint);
         let elsewhere = cluster.balancer.borrow().has_untried(&tried);

@@ -10,15 +10,17 @@ use ringway_core::balance::{EndpointId, Pick};
 use ringway_core::http1::{BodyFraming, ResponseKind};
 use ringway_core::limits::Limits;
 use ringway_core::pool::Lease;
-use ringway_core::record::{Event, Recorder};
+use ringway_core::record::{Event, Limit, Recorder};
 use ringway_core::{Instant, RequestHead, ResponseHead, UpstreamCause};
 
+use crate::admission::{Grant, Refused, Token};
 use crate::body::{BodyFailure, Sink, Source};
 use crate::cluster::Cluster;
 use crate::env::Env;
 use crate::http1::{self, Http1Client};
 use crate::http2;
 use crate::link::Link;
+use crate::timer::Elapsed;
 use crate::worker::Worker;
 
 /// A connection, or a stream of one, for one exchange.
@@ -29,6 +31,21 @@ pub enum Upstream<E: Env> {
     Http2(http2::ClientStream<E>),
 }
 
+/// Why there is no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoConnection {
+    /// The endpoint.
+    Cause(UpstreamCause),
+    /// A limit of the cluster.
+    Overflow(Limit),
+}
+
+impl From<UpstreamCause> for NoConnection {
+    fn from(cause: UpstreamCause) -> Self {
+        Self::Cause(cause)
+    }
+}
+
 /// Gets a connection to an endpoint. `new`: none that was used before (a multiplexed one says what it refused, so it
 /// may be).
 pub async fn obtain<E: Env>(
@@ -36,7 +53,7 @@ pub async fn obtain<E: Env>(
     pick: &Pick,
     worker: &Rc<Worker<E>>,
     new: bool,
-) -> Result<Upstream<E>, UpstreamCause> {
+) -> Result<Upstream<E>, NoConnection> {
     match cluster.protocol() {
         UpstreamProtocol::Http1 | UpstreamProtocol::Opaque => {
             let kept = if new { None } else { cluster.take(pick.endpoint, worker.env.now()) };
@@ -45,42 +62,103 @@ pub async fn obtain<E: Env>(
                 return Ok(Upstream::Http1(lease));
             }
             // Boxed: it is rare, and its future is large.
-            let epoch = cluster.epoch();
-            let link = Box::pin(connect(cluster, pick, worker)).await?;
-            let client = Http1Client::new(link, worker.buffers.clone(), &worker.limits, epoch);
-            Ok(Upstream::Http1(Lease::fresh(client)))
+            Box::pin(obtain_http1(cluster, pick, worker, new)).await.map(Upstream::Http1)
         }
         UpstreamProtocol::Http2 => Box::pin(http2::obtain(cluster, pick, worker)).await.map(Upstream::Http2),
     }
 }
 
-/// Makes a connection to an endpoint, with TLS where the cluster asks for it: never without.
+/// A new connection; or one that somebody else has just done with, where connections are limited.
+async fn obtain_http1<E: Env>(
+    cluster: &Cluster<E>,
+    pick: &Pick,
+    worker: &Worker<E>,
+    new: bool,
+) -> Result<Lease<Http1Client<E>>, NoConnection> {
+    let wanted = (!new).then_some(pick.endpoint);
+    let token = match admit(cluster, wanted, worker, worker.limits.response_header_timeout).await? {
+        Some(Grant::Connection(lease)) => {
+            worker.count(Event::UpstreamReused);
+            return Ok(lease);
+        }
+        Some(Grant::Token(token)) => Some(token),
+        None => None,
+    };
+    let epoch = cluster.epoch();
+    let link = counted(cluster, pick, worker, token).await?;
+    Ok(Lease::fresh(Http1Client::new(link, worker.buffers.clone(), &worker.limits, epoch)))
+}
+
+/// Makes a connection to an endpoint, with TLS where the cluster asks for it: never without. Waits for so long if the
+/// cluster has as many as it may.
 pub async fn connect<E: Env>(
     cluster: &Cluster<E>,
     pick: &Pick,
     worker: &Worker<E>,
-) -> Result<Rc<Link<E>>, UpstreamCause> {
-    let connected = make(cluster, pick, worker).await;
-    match &connected {
-        Ok(link) => link.hold(Open::new(&worker.recorder)),
+    patience: Duration,
+) -> Result<Rc<Link<E>>, NoConnection> {
+    let token = match admit(cluster, None, worker, patience).await? {
+        Some(Grant::Token(token)) => Some(token),
+        None => None,
+        Some(Grant::Connection(_)) => unreachable!("a connection is handed over only to who can use it"),
+    };
+    counted(cluster, pick, worker, token).await
+}
+
+/// A place among the connections of a cluster, if they are limited.
+async fn admit<E: Env>(
+    cluster: &Cluster<E>,
+    wanted: Option<EndpointId>,
+    worker: &Worker<E>,
+    patience: Duration,
+) -> Result<Option<Grant<E>>, NoConnection> {
+    let Some(gate) = cluster.gates.connections() else { return Ok(None) };
+    let waiting = match gate.take_or_connection(wanted) {
+        Ok(token) => return Ok(Some(Grant::Token(token))),
+        Err(waiting) => waiting,
+    };
+    match worker.timers.deadline().within(worker.env.now() + patience, waiting).await {
+        Ok(Ok(grant)) => Ok(Some(grant)),
+        Ok(Err(Refused)) => Err(NoConnection::Overflow(Limit::ClusterPending)),
+        Err(Elapsed) => Err(NoConnection::Overflow(Limit::ClusterConnections)),
+    }
+}
+
+async fn counted<E: Env>(
+    cluster: &Cluster<E>,
+    pick: &Pick,
+    worker: &Worker<E>,
+    token: Option<Token<E>>,
+) -> Result<Rc<Link<E>>, NoConnection> {
+    let made = make(cluster, pick, worker).await;
+    match &made {
+        Ok(link) => link.hold(Open::new(&worker.recorder, token)),
         Err(_) => worker.count(Event::UpstreamConnectFailed),
     }
-    connected
+    Ok(made?)
 }
 
-/// Counts a connection to an upstream for as long as it is open.
-pub struct Open(Rc<RefCell<Recorder>>);
+/// What a connection to an upstream has for as long as it is open: its count, and its place where there are only so many.
+pub struct Open<E: Env> {
+    recorder: Rc<RefCell<Recorder>>,
+    token: RefCell<Option<Token<E>>>,
+}
 
-impl Open {
-    fn new(recorder: &Rc<RefCell<Recorder>>) -> Self {
+impl<E: Env> Open<E> {
+    fn new(recorder: &Rc<RefCell<Recorder>>, token: Option<Token<E>>) -> Self {
         recorder.borrow_mut().count(Event::UpstreamConnected);
-        Self(Rc::clone(recorder))
+        Self { recorder: Rc::clone(recorder), token: RefCell::new(token) }
+    }
+
+    /// Gives up its place.
+    pub fn yield_token(&self) -> Option<Token<E>> {
+        self.token.take()
     }
 }
 
-impl Drop for Open {
+impl<E: Env> Drop for Open<E> {
     fn drop(&mut self) {
-        self.0.borrow_mut().count(Event::UpstreamClosed);
+        self.recorder.borrow_mut().count(Event::UpstreamClosed);
     }
 }
 

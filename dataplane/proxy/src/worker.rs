@@ -15,6 +15,7 @@ use ringway_core::record::{self, Event, Limit, Recorder, SeriesLimits, TunnelSum
 use ringway_core::{Arrival, Instant, RequestHead, ResponseHead, Summary, View};
 
 use crate::access_log::{AccessLog, AccessLogSettings};
+use crate::admission::{Admission, ClientPlace, Token};
 use crate::buffer::Buffers;
 use crate::cluster::Cluster;
 use crate::date::{DATE_BYTES, HttpDate};
@@ -54,6 +55,9 @@ pub struct Worker<E: Env> {
     tls: RefCell<Arc<TlsStore>>,
     clusters: Clusters<E>,
     pub(crate) outliers: Outliers,
+    pub(crate) admission: Admission<E>,
+    /// Requests that wait or run.
+    pub requests: Rc<Places>,
     date: RefCell<HttpDate>,
     /// Boxed, so that lending one moves a pointer.
     #[expect(clippy::vec_box)]
@@ -105,6 +109,8 @@ impl<E: Env> Worker<E> {
             Rc::new(move |key: &ClusterKey| clusters.borrow().get(key).map(Rc::clone))
         };
         let worker = Self {
+            admission: Admission::new(&env, &settings.limits),
+            requests: Rc::default(),
             env,
             limits: Rc::new(settings.limits),
             trusted: settings.trusted,
@@ -176,6 +182,7 @@ impl<E: Env> Worker<E> {
                     clusters.insert(key.clone(), cluster);
                 }
             }
+            clusters[key].gates.adopt(&self.env, spec, snapshot.generation);
         }
         for cluster in clusters.values() {
             self.watch_endpoints(cluster);
@@ -186,6 +193,7 @@ impl<E: Env> Worker<E> {
         drop(clusters);
         self.watch_only(|key| config.clusters.contains_key(key));
         gone.iter().for_each(|cluster| cluster.retire());
+        self.adopt_limits(snapshot.generation);
     }
 
     /// Room for an exchange.
@@ -210,7 +218,11 @@ impl<E: Env> Worker<E> {
         loop {
             self.env.sleep_until(self.env.now() + EVERY).await;
             let now = self.env.now();
-            self.clusters.borrow().values().for_each(|cluster| cluster.expire(now));
+            for cluster in self.clusters.borrow().values() {
+                cluster.expire(now);
+                cluster.gates.tick();
+            }
+            self.admission.process.tick();
             self.recorder.borrow_mut().tick(now);
             self.flush_log();
         }
@@ -222,9 +234,10 @@ impl<E: Env> Worker<E> {
     }
 
     /// A client connection begins; it ends with the value.
-    pub fn connection(self: &Rc<Self>) -> ClientConnection<E> {
+    pub fn connection(self: &Rc<Self>) -> Box<ClientConnection<E>> {
         self.count(Event::ConnectionAccepted);
-        ClientConnection { worker: Rc::clone(self), _open: self.drain.connection() }
+        let worker = Rc::clone(self);
+        Box::new(ClientConnection { worker, token: None, place: None, _open: self.drain.connection() })
     }
 
     /// A request begins.
@@ -285,9 +298,13 @@ impl<E: Env> Worker<E> {
     }
 }
 
-/// An open client connection.
+/// An open client connection, and its places. Boxed where it is kept: it is of no use while the connection is.
 pub struct ClientConnection<E: Env> {
     worker: Rc<Worker<E>>,
+    /// Its place among those of the process.
+    pub(crate) token: Option<Token<E>>,
+    /// Its place among those of its client.
+    pub(crate) place: Option<ClientPlace<E>>,
     _open: Open,
 }
 

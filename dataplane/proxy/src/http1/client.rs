@@ -43,6 +43,11 @@ impl<E: Env> Http1Client<E> {
         self.epoch
     }
 
+    /// The connection itself.
+    pub fn link(&self) -> &Link<E> {
+        &self.link
+    }
+
     /// Whether an idle connection can take a request: the upstream has neither ended it nor said anything.
     pub fn is_quiet(&self) -> bool {
         let mut probe = self.buffers.take();

@@ -24,7 +24,7 @@ use crate::body::BodyFailure;
 use crate::cluster::Cluster;
 use crate::env::Env;
 use crate::tls::Alpn;
-use crate::upstream::{NoResponse, ResponseStart, connect};
+use crate::upstream::{NoConnection, NoResponse, ResponseStart, connect};
 use crate::worker::Worker;
 
 /// A handle to a shared connection.
@@ -61,13 +61,19 @@ pub async fn obtain<E: Env>(
     cluster: &Rc<Cluster<E>>,
     pick: &Pick,
     worker: &Rc<Worker<E>>,
-) -> Result<ClientStream<E>, UpstreamCause> {
+) -> Result<ClientStream<E>, NoConnection> {
     loop {
         let begun = cluster.begin_stream(pick.endpoint);
         let fresh = begun.is_none();
         let stream = match begun {
             Some(stream) => stream,
-            None => Box::pin(open(cluster, pick, worker)).await?,
+            None => match cluster.begin_opening(pick.endpoint) {
+                Ok(opener) => opener.done(Box::pin(open(cluster, pick, worker)).await)?,
+                Err(opening) => {
+                    opening.over().await?;
+                    continue;
+                }
+            },
         };
         let place = Place {
             cluster: Rc::clone(cluster),
@@ -98,10 +104,10 @@ pub async fn obtain<E: Env>(
             Ok(Err(_)) => {
                 cluster.retire_connection(pick.endpoint, place.id);
                 if fresh {
-                    return Err(UpstreamCause::Closed);
+                    return Err(UpstreamCause::Closed.into());
                 }
             }
-            Err(_) => return Err(UpstreamCause::ConnectTimeout),
+            Err(_) => return Err(UpstreamCause::ConnectTimeout.into()),
         }
     }
 }
@@ -111,11 +117,11 @@ async fn open<E: Env>(
     cluster: &Rc<Cluster<E>>,
     pick: &Pick,
     worker: &Rc<Worker<E>>,
-) -> Result<Stream<SharedClient>, UpstreamCause> {
+) -> Result<Stream<SharedClient>, NoConnection> {
     let epoch = cluster.epoch();
-    let link = connect(cluster, pick, worker).await?;
+    let link = connect(cluster, pick, worker, worker.limits.response_header_timeout).await?;
     if cluster.tls().is_some() && link.alpn() != Some(Alpn::Http2) {
-        return Err(UpstreamCause::Protocol);
+        return Err(UpstreamCause::Protocol.into());
     }
     let transport = Transport::new(worker, link, None);
     let builder = builder(&worker.limits);

@@ -341,6 +341,15 @@ impl Peer {
         Self::of(TcpStream::connect_timeout(&address, PATIENCE).unwrap())
     }
 
+    /// Connects from an address of this machine.
+    pub fn connect_from(from: IpAddr, to: SocketAddr) -> Self {
+        let socket =
+            socket2::Socket::new(socket2::Domain::for_address(to), socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(from, 0).into()).unwrap();
+        socket.connect(&to.into()).unwrap();
+        Self::of(socket.into())
+    }
+
     fn of(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -454,6 +463,18 @@ impl Peer {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("still there"),
                 Err(_) => return,
             }
+        }
+    }
+
+    /// Itself if another request comes on it; the backend's next connection if it ends instead.
+    pub fn next_or(mut self, backend: &Server) -> Self {
+        let mut byte = [0];
+        match self.stream.read(&mut byte) {
+            Ok(1) => {
+                self.received.push(byte[0]);
+                self
+            }
+            _ => backend.accept(),
         }
     }
 
