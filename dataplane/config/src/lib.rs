@@ -11,6 +11,7 @@ mod host;
 mod key;
 mod listener;
 mod matching;
+mod path;
 mod route;
 mod secret;
 mod show;
@@ -34,6 +35,7 @@ pub use matching::{
     GrpcMatch, HeaderMatch, HttpMatch, PathMatch, PathPrefix, PathPrefixError, Pattern, PatternError,
     QueryMatch, ValueMatch,
 };
+pub use path::{PathError, write_canonical_path};
 pub use route::{
     Attachment, Backend, BackendTarget, HttpKind, HttpRoute, HttpRule, L4Route, Retry, Route, RouteAge,
     Timeouts, TlsRoute,
