@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use serde::Serialize;
 
-use crate::{ClusterKey, HostPattern, PathPrefix};
+use crate::{CanonicalPath, ClusterKey, HostPattern, PathPrefix};
 
 /// One filter. `ringway-core` turns the list into steps.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -106,13 +106,13 @@ pub struct Rewrite {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum PathRewrite {
     /// The whole path.
-    Full(Arc<str>),
+    Full(CanonicalPath),
     /// Only the matched prefix; the rest is kept.
     Prefix {
         /// What the rule's match covers.
         matched: PathPrefix,
-        /// What takes its place.
-        replacement: Arc<str>,
+        /// What takes its place; one trailing slash does not count before the rest.
+        replacement: CanonicalPath,
     },
 }
 

@@ -32,10 +32,9 @@ pub use listener::{
     Bind, ClientValidation, ClientValidationMode, Listener, ListenerProtocol, TlsTermination, Transport,
 };
 pub use matching::{
-    GrpcMatch, HeaderMatch, HttpMatch, PathMatch, PathPrefix, PathPrefixError, Pattern, PatternError,
-    QueryMatch, ValueMatch,
+    GrpcMatch, HeaderMatch, HttpMatch, PathMatch, Pattern, PatternError, QueryMatch, ValueMatch,
 };
-pub use path::{PathError, write_canonical_path};
+pub use path::{CanonicalPath, PathError, PathPrefix, write_canonical_path};
 pub use route::{
     Attachment, Backend, BackendTarget, HttpKind, HttpRoute, HttpRule, L4Route, Retry, Route, RouteAge,
     Timeouts, TlsRoute,

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use http::{HeaderName, Method};
 use serde::{Serialize, Serializer};
 
+use crate::{CanonicalPath, PathPrefix};
+
 /// All parts must match (checklist M1).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HttpMatch {
@@ -31,52 +33,13 @@ impl HttpMatch {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum PathMatch {
     /// Equal, byte for byte.
-    Exact(Arc<str>),
+    Exact(CanonicalPath),
     /// Element-wise prefix (checklist M3).
     Prefix(PathPrefix),
     /// The whole path matches the expression.
     Regex(Pattern),
     /// A gRPC method: the path `/service/method`.
     Grpc(GrpcMatch),
-}
-
-/// A path prefix without trailing slash: `/abc` covers `/abc`, `/abc/` and `/abc/d`, not `/abcd`. The root is empty.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PathPrefix(Arc<str>);
-
-/// The prefix does not begin with a slash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PathPrefixError;
-
-impl PathPrefix {
-    /// The prefix of every path.
-    pub fn root() -> Self {
-        Self("".into())
-    }
-
-    /// Parses `/a/b` or `/a/b/`; one trailing slash is ignored.
-    pub fn parse(text: &str) -> Result<Self, PathPrefixError> {
-        if !text.starts_with('/') {
-            return Err(PathPrefixError);
-        }
-        Ok(Self(text.strip_suffix('/').unwrap_or(text).into()))
-    }
-
-    /// What follows the prefix (empty, or beginning with a slash); `None` if the path is not below it.
-    pub fn rest<'p>(&self, path: &'p str) -> Option<&'p str> {
-        path.strip_prefix(&*self.0).filter(|rest| rest.is_empty() || rest.starts_with('/'))
-    }
-
-    /// The prefix without trailing slash; empty for the root.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Serialize for PathPrefix {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(if self.0.is_empty() { "/" } else { &self.0 })
-    }
 }
 
 /// A gRPC service and method; an absent part matches anything.
@@ -188,21 +151,6 @@ impl Serialize for Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_prefix_ends_at_an_element() {
-        for (prefix, path, rest) in [
-            ("/abc", "/abc", Some("")),
-            ("/abc", "/abc/", Some("/")),
-            ("/abc/", "/abc/d", Some("/d")),
-            ("/abc", "/abcd", None),
-            ("/", "/x", Some("/x")),
-            ("/abc", "/ABC", None),
-        ] {
-            assert_eq!(PathPrefix::parse(prefix).unwrap().rest(path), rest, "{prefix} {path}");
-        }
-        assert_eq!(PathPrefix::parse("abc"), Err(PathPrefixError));
-    }
 
     #[test]
     fn a_pattern_matches_the_whole_text_only() {

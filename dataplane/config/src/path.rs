@@ -4,6 +4,80 @@
 //! differently; what has no agreed meaning is refused. Never decodes `%2F` and never merges `//`: upstreams differ about
 //! them.
 
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+/// A whole path, in the canonical form in which requests' paths are compared with it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CanonicalPath(Arc<str>);
+
+impl CanonicalPath {
+    /// The canonical form of a path. A question mark in it is one of its characters: a query is no part of a path.
+    pub fn parse(text: &str) -> Result<Self, PathError> {
+        let mut canonical = String::with_capacity(text.len());
+        write_canonical_path(text, &mut canonical)?;
+        Ok(Self(canonical.into()))
+    }
+
+    /// It begins with a slash.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CanonicalPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for CanonicalPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+impl Serialize for CanonicalPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// A path prefix without trailing slash: `/abc` covers `/abc`, `/abc/` and `/abc/d`, not `/abcd`. The root is empty.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PathPrefix(Arc<str>);
+
+impl PathPrefix {
+    /// The prefix of every path.
+    pub fn root() -> Self {
+        Self("".into())
+    }
+
+    /// The canonical form of `/a/b` or `/a/b/`; one trailing slash is ignored.
+    pub fn parse(text: &str) -> Result<Self, PathError> {
+        let CanonicalPath(path) = CanonicalPath::parse(text)?;
+        Ok(Self(path.strip_suffix('/').map_or_else(|| Arc::clone(&path), Arc::from)))
+    }
+
+    /// What follows the prefix (empty, or beginning with a slash); `None` if the path is not below it.
+    pub fn rest<'p>(&self, path: &'p str) -> Option<&'p str> {
+        path.strip_prefix(&*self.0).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// The prefix without trailing slash; empty for the root.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Serialize for PathPrefix {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(if self.0.is_empty() { "/" } else { &self.0 })
+    }
+}
+
 /// Why a path has no canonical form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathError {
@@ -20,6 +94,23 @@ pub enum PathError {
     /// More `..` than segments before them.
     AboveRoot,
 }
+
+impl fmt::Display for PathError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotAbsolute => "does not begin with a slash",
+            Self::ControlByte => "has a space or a control byte (a space is written %20)",
+            Self::Fragment => "has a fragment, which is never sent (a number sign is written %23)",
+            Self::Backslash => "has a backslash (which is written %5C)",
+            Self::Escape => {
+                "has a percent sign without two hexadecimal digits (the sign itself is written %25)"
+            }
+            Self::AboveRoot => "leads above the root",
+        })
+    }
+}
+
+impl std::error::Error for PathError {}
 
 /// Writes the canonical form of a path, which replaces what is in `out`.
 ///
@@ -126,6 +217,43 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_prefix_ends_at_an_element() {
+        for (prefix, path, rest) in [
+            ("/abc", "/abc", Some("")),
+            ("/abc", "/abc/", Some("/")),
+            ("/abc/", "/abc/d", Some("/d")),
+            ("/abc", "/abcd", None),
+            ("/", "/x", Some("/x")),
+            ("/abc", "/ABC", None),
+        ] {
+            assert_eq!(PathPrefix::parse(prefix).unwrap().rest(path), rest, "{prefix} {path}");
+        }
+    }
+
+    #[test]
+    fn a_configured_path_is_canonical_or_not_there() {
+        let prefix = |text| PathPrefix::parse(text).map(|prefix| prefix.as_str().to_owned());
+        let exact = |text| CanonicalPath::parse(text).map(|path| path.as_str().to_owned());
+        for (text, as_prefix, as_path) in [
+            ("/%7Ea", "/~a", "/~a"),
+            ("/a%2fb/", "/a%2Fb", "/a%2Fb/"),
+            ("/é", "/%C3%A9", "/%C3%A9"),
+            ("/a/./b/..", "/a", "/a/"),
+            ("/a/..", "", "/"),
+            ("/a//", "/a/", "/a//"),
+            ("/a?", "/a%3F", "/a%3F"),
+        ] {
+            assert_eq!(prefix(text).as_deref(), Ok(as_prefix), "{text}");
+            assert_eq!(exact(text).as_deref(), Ok(as_path), "{text}");
+        }
+        for (text, error) in
+            [("abc", PathError::NotAbsolute), ("/a b", PathError::ControlByte), ("/%", PathError::Escape)]
+        {
+            assert_eq!((prefix(text), exact(text)), (Err(error), Err(error)), "{text}");
+        }
+    }
 
     fn path(raw: &str) -> Result<String, PathError> {
         let mut out = String::from("left over");

@@ -443,7 +443,9 @@ fn line(f: &mut fmt::Formatter<'_>, what: fmt::Arguments<'_>, why_not: Option<&W
 #[cfg(test)]
 mod tests {
     use http::{HeaderName, HeaderValue, Method};
-    use ringway_config::{Filter, Fraction, HeaderMatch, ListenerProtocol, Mirror, Rewrite, Weighted};
+    use ringway_config::{
+        CanonicalPath, Filter, Fraction, HeaderMatch, ListenerProtocol, Mirror, Rewrite, Weighted,
+    };
 
     use super::*;
     use crate::fixture::*;
@@ -454,7 +456,8 @@ mod tests {
             set: vec![(HeaderName::from_static("x-team"), HeaderValue::from_static("blue"))],
             ..HeaderEdits::default()
         };
-        let rewrite = Rewrite { hostname: None, path: Some(PathRewrite::Full("/v2".into())) };
+        let rewrite =
+            Rewrite { hostname: None, path: Some(PathRewrite::Full(CanonicalPath::parse("/v2").unwrap())) };
         let mirror = Mirror { cluster: ClusterKey::new("shadow"), fraction: Fraction::new(1, 4).unwrap() };
         let version =
             HeaderMatch { name: HeaderName::from_static("version"), value: ValueMatch::Exact("two".into()) };

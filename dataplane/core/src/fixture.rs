@@ -4,10 +4,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ringway_config::{
-    Attachment, Backend, BackendTarget, Balance, Bind, CertificateKey, Cluster, ClusterKey, ClusterLimits,
-    Config, EndpointSetKey, Filter, GatewayKey, GrpcMatch, HostPattern, HttpKind, HttpMatch, HttpRoute,
-    HttpRule, L4Route, Listener, ListenerKey, ListenerProtocol, PathMatch, PathPrefix, Pattern, Route,
-    RouteAge, RouteKey, Timeouts, TlsRoute, TlsTermination, Transport, UpstreamProtocol, ValueMatch,
+    Attachment, Backend, BackendTarget, Balance, Bind, CanonicalPath, CertificateKey, Cluster, ClusterKey,
+    ClusterLimits, Config, EndpointSetKey, Filter, GatewayKey, GrpcMatch, HostPattern, HttpKind, HttpMatch,
+    HttpRoute, HttpRule, L4Route, Listener, ListenerKey, ListenerProtocol, PathMatch, PathPrefix, Pattern,
+    Route, RouteAge, RouteKey, Timeouts, TlsRoute, TlsTermination, Transport, UpstreamProtocol, ValueMatch,
     Weighted,
 };
 
@@ -57,7 +57,7 @@ pub(crate) fn path(text: &str) -> PathMatch {
         None => Some(ValueMatch::Exact(text.into())),
     };
     if let Some(exact) = text.strip_prefix('=') {
-        PathMatch::Exact(exact.into())
+        PathMatch::Exact(CanonicalPath::parse(exact).unwrap())
     } else if let Some(source) = text.strip_prefix('~') {
         PathMatch::Regex(Pattern::parse(source).unwrap())
     } else if let Some(grpc) = text.strip_prefix("grpc:") {

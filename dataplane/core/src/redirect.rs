@@ -40,7 +40,7 @@ pub(crate) fn location(redirect: &Redirect, arrival: &Arrival, head: &RequestHea
 
 #[cfg(test)]
 mod tests {
-    use ringway_config::{Filter, PathPrefix, PathRewrite, RedirectStatus};
+    use ringway_config::{CanonicalPath, Filter, PathPrefix, PathRewrite, RedirectStatus};
 
     use super::*;
     use crate::decision::Decision;
@@ -85,13 +85,13 @@ mod tests {
         // Checklist F5.
         let prefix = |replacement: &str| PathRewrite::Prefix {
             matched: PathPrefix::parse("/old").unwrap(),
-            replacement: replacement.into(),
+            replacement: CanonicalPath::parse(replacement).unwrap(),
         };
         for (path, target, expected) in [
-            (PathRewrite::Full("/new".into()), "h/old/a?q", "http://h/new?q"),
+            (PathRewrite::Full(CanonicalPath::parse("/new").unwrap()), "h/old/a?q", "http://h/new?q"),
             (prefix("/new"), "h/old/a/?q", "http://h/new/a/?q"),
             (prefix("/"), "h/old/a", "http://h/a"),
-            (prefix(""), "h/old", "http://h/"),
+            (prefix("/"), "h/old", "http://h/"),
             (prefix("/new"), "/old/a", "/new/a"),
         ] {
             let redirect = Redirect { path: Some(path), ..nothing() };

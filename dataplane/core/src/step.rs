@@ -140,7 +140,8 @@ pub(crate) fn response_steps<C>(
 mod tests {
     use http::{HeaderName, HeaderValue};
     use ringway_config::{
-        Backend, Filter, HttpRule, Mirror, PathPrefix, Redirect, RedirectStatus, Rewrite, Weighted,
+        Backend, CanonicalPath, Filter, HttpRule, Mirror, PathPrefix, Redirect, RedirectStatus, Rewrite,
+        Weighted,
     };
 
     use super::*;
@@ -214,7 +215,7 @@ mod tests {
             hostname: Some("up.example.org".into()),
             path: Some(PathRewrite::Prefix {
                 matched: PathPrefix::parse("/a").unwrap(),
-                replacement: "/b".into(),
+                replacement: CanonicalPath::parse("/b").unwrap(),
             }),
         };
         let view = with_filters(vec![Filter::Rewrite(rewrite)], vec![]);

@@ -5,11 +5,14 @@
 
 use http::{HeaderName, HeaderValue};
 use ringway_config as config;
-use ringway_config::{Fraction, Host, HttpMatch, PathMatch, PathPrefix, PathRewrite, RedirectStatus};
+use ringway_config::{
+    CanonicalPath, Fraction, Host, HttpMatch, PathMatch, PathPrefix, PathRewrite, RedirectStatus,
+};
 
 use super::condition::Problem;
 use super::cors;
 use super::lead::Lead;
+use super::matches;
 use crate::objects::*;
 
 /// Where filters stand.
@@ -231,13 +234,11 @@ fn path_rewrite(spec: &PathModifier, matches: &[HttpMatch]) -> Result<PathRewrit
     match &spec.kind {
         PathModifierType::ReplaceFullPath => {
             let text = spec.replace_full_path.as_deref().ok_or("path.replaceFullPath: missing")?;
-            let text = path_text(text, "replaceFullPath")?;
-            let full = if text.starts_with('/') { text.into() } else { format!("/{text}").into() };
-            Ok(PathRewrite::Full(full))
+            Ok(PathRewrite::Full(new_path(text, "path.replaceFullPath")?))
         }
         PathModifierType::ReplacePrefixMatch => {
             let text = spec.replace_prefix_match.as_deref().ok_or("path.replacePrefixMatch: missing")?;
-            let replacement = path_text(text, "replacePrefixMatch")?.into();
+            let replacement = new_path(text, "path.replacePrefixMatch")?;
             let matched: &PathPrefix = match matches {
                 [HttpMatch { path: PathMatch::Prefix(prefix), .. }] => prefix,
                 _ => return Err("path: ReplacePrefixMatch needs a rule with one match, a PathPrefix".into()),
@@ -248,11 +249,10 @@ fn path_rewrite(spec: &PathModifier, matches: &[HttpMatch]) -> Result<PathRewrit
     }
 }
 
-/// A path that can stand in a request line as it is; the query stays the request's own.
-fn path_text<'a>(text: &'a str, field: &str) -> Result<&'a str, String> {
-    let fits = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'\\');
-    match text.bytes().all(fits) {
-        true => Ok(text),
-        false => Err(format!("path.{field}: {text:?} is no path")),
+/// A path may leave out its first slash here; the query stays the request's own.
+fn new_path(text: &str, field: &str) -> Result<CanonicalPath, String> {
+    match text.starts_with('/') {
+        true => matches::canonical(text, field),
+        false => matches::canonical(&format!("/{text}"), field),
     }
 }

@@ -4,7 +4,7 @@
 
 use http::{HeaderName, Method};
 use ringway_config::{
-    GrpcMatch, HeaderMatch, HttpMatch, PathMatch, PathPrefix, Pattern, QueryMatch, ValueMatch,
+    CanonicalPath, GrpcMatch, HeaderMatch, HttpMatch, PathMatch, PathPrefix, Pattern, QueryMatch, ValueMatch,
 };
 
 use crate::objects::*;
@@ -58,21 +58,27 @@ pub(crate) fn any_grpc() -> HttpMatch {
 
 fn path(spec: &HttpPathMatch) -> Result<PathMatch, String> {
     let value = spec.value.as_deref().unwrap_or("/");
-    let absolute = |value: &str| match value.starts_with('/') {
-        true => Ok(()),
-        false => Err(format!("value: {value:?} does not begin with a slash")),
-    };
     match spec.kind.as_ref().unwrap_or(&PathMatchType::PathPrefix) {
-        PathMatchType::Exact => absolute(value).map(|()| PathMatch::Exact(value.into())),
+        PathMatchType::Exact => canonical(value, "value").map(PathMatch::Exact),
         PathMatchType::PathPrefix => {
-            absolute(value)?;
-            PathPrefix::parse(value).map(PathMatch::Prefix).map_err(|_| format!("value: {value:?}"))
+            let path = canonical(value, "value")?;
+            let prefix =
+                PathPrefix::parse(path.as_str()).expect("a canonical path is its own canonical form");
+            Ok(PathMatch::Prefix(prefix))
         }
         PathMatchType::RegularExpression => {
             pattern(value).map(PathMatch::Regex).map_err(|why| format!("value{why}"))
         }
         PathMatchType::Unknown(text) => Err(format!("type: {text:?} is not known")),
     }
+}
+
+/// A configured path in the form that requests' paths have, or else why no request could ever have it.
+pub(crate) fn canonical(text: &str, field: &str) -> Result<CanonicalPath, String> {
+    if text.contains('?') {
+        return Err(format!("{field}: {text:?} has a question mark, and a query is no part of a path"));
+    }
+    CanonicalPath::parse(text).map_err(|error| format!("{field}: {text:?} {error}"))
 }
 
 /// Of several matches of one name the first counts (checklist M4).

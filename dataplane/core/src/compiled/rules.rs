@@ -50,7 +50,7 @@ impl<'r> Rank<'r> {
     /// The rank of one match of one rule of a route.
     pub(crate) fn of(route: &'r HttpRoute, rule: usize, matching: usize, it: &'r HttpMatch) -> Self {
         let (path, group) = match &it.path {
-            PathMatch::Exact(path) => (PathRank::Exact, (&**path, "")),
+            PathMatch::Exact(path) => (PathRank::Exact, (path.as_str(), "")),
             PathMatch::Prefix(prefix) => {
                 (PathRank::Prefix { bytes: prefix.as_str().len() }, (prefix.as_str(), ""))
             }
@@ -254,7 +254,7 @@ impl RuleTable {
         let index = u32::try_from(self.entries.len()).expect("rules are counted in memory, far below 2^32");
         self.entries.push(entry);
         match path {
-            PathMatch::Exact(path) => grow(&mut self.exact, path, index),
+            PathMatch::Exact(path) => grow(&mut self.exact, path.as_str(), index),
             PathMatch::Prefix(prefix) => grow(&mut self.prefixes, prefix.as_str(), index),
             PathMatch::Regex(_) if self.regexes.is_empty() => self.regexes = index..index + 1,
             PathMatch::Regex(_) => self.regexes.end = index + 1,

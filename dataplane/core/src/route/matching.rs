@@ -23,7 +23,7 @@ pub enum Mismatch {
 pub(crate) fn path_mismatch(it: &HttpMatch, head: &RequestHead) -> Option<Mismatch> {
     let path = head.path();
     let fits = match &it.path {
-        PathMatch::Exact(exact) => **exact == *path,
+        PathMatch::Exact(exact) => exact.as_str() == path,
         PathMatch::Prefix(prefix) => prefix.rest(path).is_some(),
         PathMatch::Regex(pattern) => pattern.matches(path),
         PathMatch::Grpc(grpc) => grpc_parts(path).is_some_and(|(service, method)| {

@@ -45,6 +45,27 @@ fn sends(view: &View<String>, head: &RequestHead) -> String {
 }
 
 #[test]
+fn a_path_is_matched_however_rule_and_request_spell_it() {
+    for spellings in
+        [["/~a", "/%7Ea", "/b/../%7ea"], ["/é", "/%c3%a9", "/./%C3%A9"], ["/a%2fb", "/a%2Fb", "/%61%2Fb"]]
+    {
+        for (configured, asked) in spellings.iter().flat_map(|one| spellings.map(|other| (*one, other))) {
+            let view = one_route(vec![
+                rule(vec![matching(&format!("={configured}"))], "exact"),
+                rule(vec![matching(configured)], "prefix"),
+                rule(vec![matching("/")], "missed"),
+            ]);
+            let sent = [asked, &format!("{asked}/c")].map(|target| {
+                let mut head = get("h/");
+                crate::canonical::fill_target(&mut head, target).unwrap();
+                sends(&view, &head)
+            });
+            assert_eq!(sent, ["exact", "prefix"], "{configured} {asked}");
+        }
+    }
+}
+
+#[test]
 fn a_request_is_routed_only_with_routes_of_its_one_listener() {
     // Checklist L7, L8.
     let listeners = [
