@@ -43,7 +43,7 @@ pub struct Report {
     pub plane_problems: Vec<String>,
     /// The statuses of the objects.
     pub statuses: Statuses,
-    /// How often all files were looked at since the start.
+    /// How often all files were looked at since the start, and what they say made live.
     pub scans: u64,
     /// How often a file was broken or unreadable.
     pub rejections: u64,
@@ -182,7 +182,9 @@ impl<D: DataPlane> Standalone<D> {
                     continue;
                 }
                 held = None;
-                if !self.found.is_empty() {
+                if self.found.is_empty() {
+                    self.board.read().scans += 1;
+                } else {
                     let changed = self.take_found();
                     self.publish(changed);
                 }
@@ -216,7 +218,6 @@ impl<D: DataPlane> Standalone<D> {
     /// is still being written.
     fn scan(&mut self) {
         let give_up = Instant::now() + WAIT_MAX;
-        self.board.read().scans += 1;
         loop {
             let found = self.directory.scan(self.watcher.as_mut());
             self.found.extend(found.into_iter().map(|Found { source, reading }| (source, reading)));
@@ -252,6 +253,8 @@ impl<D: DataPlane> Standalone<D> {
         self.tell(&problems);
         let mut report = self.board.read();
         let first = report.generation == 0;
+        // Whoever sees the number finds what was read in force: the report is ours until then.
+        report.scans += 1;
         report.rejections +=
             problems.iter().filter(|problem| problem.effect == Effect::FileKept).count() as u64;
         report.problems = problems;
