@@ -47,22 +47,37 @@ fn grouped(number: u64) -> String {
     grouped
 }
 
+/// What stands between two texts of the source.
+fn between(source: &str, start: &str, end: &str) -> String {
+    let rest = source.split_once(start).unwrap_or_else(|| panic!("{SOURCE} has no {start:?}")).1;
+    rest.split_once(end).expect("it ends").0.to_owned()
+}
+
+/// The names of all limits.
+fn fields(source: &str) -> Vec<String> {
+    let body = between(source, "pub struct Limits {", "\n}");
+    let fields = body.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(':'));
+    let fields: Vec<_> = fields.map(|(name, _)| name.to_owned()).collect();
+    assert!(!fields.is_empty(), "{SOURCE} has limits");
+    fields
+}
+
+#[test]
+fn every_limit_is_held_by_some_code() {
+    let tree = Tree::read();
+    let sources = tree.below("dataplane/core/src").chain(tree.below("dataplane/proxy/src"));
+    let texts: Vec<_> = sources.filter(|path| *path != SOURCE).map(|path| tree.text(path)).collect();
+    for field in fields(&tree.text(SOURCE)) {
+        let used = format!("limits.{field}");
+        assert!(texts.iter().any(|text| text.contains(&used)), "nothing in the data plane reads {used}");
+    }
+}
+
 #[test]
 fn the_table_of_limits_is_the_code() {
     let tree = Tree::read();
     let source = tree.text(SOURCE);
-    let between = |start: &str, end: &str| {
-        let rest = source.split_once(start).unwrap_or_else(|| panic!("{SOURCE} has no {start:?}")).1;
-        rest.split_once(end).expect("it ends").0.to_owned()
-    };
-    let body = between("pub struct Limits {", "\n}");
-    let fields: Vec<_> = body
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(':'))
-        .map(|(name, _)| name.to_owned())
-        .collect();
-    assert!(!fields.is_empty(), "{SOURCE} has limits");
-    let defaults = between("impl Default for Limits {", "\n}\n");
+    let defaults = between(&source, "impl Default for Limits {", "\n}\n");
 
     let document = tree.text("docs/limits.md");
     let rows: Vec<Vec<&str>> = document
@@ -70,7 +85,7 @@ fn the_table_of_limits_is_the_code() {
         .filter(|line| line.starts_with("| `"))
         .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
         .collect();
-    for field in &fields {
+    for field in &fields(&source) {
         let value = defaults
             .lines()
             .find_map(|line| line.trim().strip_prefix(&format!("{field}: "))?.strip_suffix(','))
