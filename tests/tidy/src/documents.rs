@@ -64,6 +64,7 @@ fn every_file_that_a_document_of_the_code_names_is_there() {
         ("controlplane/README.md", "controlplane"),
         ("gateway-api/README.md", "gateway-api/src"),
         ("docs/design.md", "dataplane"),
+        ("docs/internals/adding.md", "dataplane"),
     ];
     for (document, base) in documents {
         for (number, line) in prose(&tree.text(document)) {
