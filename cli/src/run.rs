@@ -15,7 +15,7 @@ use ringway_gateway_api::Options;
 use ringway_proxy::access_log::AccessLogSettings;
 use ringway_proxy::io::Inherited;
 use ringway_proxy::worker::Settings;
-use ringway_proxy::{Proxy, io};
+use ringway_proxy::{Proxy, TEND_EVERY, io};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -133,6 +133,7 @@ async fn serve(
 
     // Until the signal to stop.
     let mut watch = tokio::time::interval(WATCH);
+    let mut tend = tokio::time::interval(TEND_EVERY);
     let mut frozen = false;
     loop {
         tokio::select! {
@@ -146,6 +147,7 @@ async fn serve(
                 }
                 Told::Reopen => reopen(access),
             },
+            _ = tend.tick() => plane.proxy().tend(),
             _ = watch.tick() => {
                 if !plane.proxy().is_alive() {
                     tracing::error!("a data thread has ended by a fault of ringway's");

@@ -44,5 +44,5 @@ mod udp;
 pub mod upstream;
 pub mod worker;
 
-pub use proxy::{Applied, FailedBind, Options, Proxy};
+pub use proxy::{Applied, FailedBind, Options, Proxy, TEND_EVERY};
 pub use resolver::Resolver;

@@ -189,6 +189,11 @@ impl Proxy {
         (0..self.cores()).all(|_| receiver.recv_deadline(until).is_ok())
     }
 
+    /// Does what is to be done although nothing happens. Call it every [`TEND_EVERY`].
+    pub fn tend(&self) {
+        self.snapshot.tls.expire_tickets();
+    }
+
     /// Whether every data thread is still there.
     pub fn is_alive(&self) -> bool {
         !self.threads.iter().any(JoinHandle::is_finished)
@@ -241,6 +246,9 @@ impl Proxy {
             .collect()
     }
 }
+
+/// How often a proxy is to be tended: ticket keys of listeners that nobody uses live so much longer at most.
+pub const TEND_EVERY: Duration = Duration::from_secs(3600);
 
 /// A core that does not answer for so long has ended, or is stuck: both are bugs.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);

@@ -124,6 +124,14 @@ impl ServerTls {
         let (tickets, clients) = (Arc::clone(&self.tickets), self.clients.clone());
         Self { shared: Arc::new(shared), tickets, clients, clock: self.clock.clone() }
     }
+
+    pub(super) fn draw_ticket_key(&self) {
+        assert!(self.shared.ticketer.encrypt(b"session").is_some());
+    }
+
+    pub(super) fn holds_ticket_keys(&self) -> bool {
+        self.tickets.holds_keys()
+    }
 }
 
 fn settings(

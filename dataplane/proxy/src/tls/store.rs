@@ -132,7 +132,7 @@ impl TlsStore {
         self.clusters.get(key)?.client.as_ref()
     }
 
-    /// Forgets ticket keys that are over. Call it every hour or so.
+    /// Forgets ticket keys that are over, those of listeners that nobody uses too.
     pub fn expire_tickets(&self) {
         self.listeners
             .values()
@@ -268,7 +268,9 @@ fn termination(listener: &Listener) -> Option<(&TlsTermination, &'static [Alpn])
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Authority, Bench, leaf, upstream};
+    use std::time::Duration;
+
+    use super::super::testing::{Authority, Bench, leaf, start, upstream};
     use super::*;
 
     #[test]
@@ -313,6 +315,24 @@ mod tests {
         bench.apply();
         assert!(bench.store.server(&ListenerKey::new("one")).is_none());
         assert!(bench.store.client(&ClusterKey::new("plain")).is_none());
+    }
+
+    #[test]
+    fn ticket_keys_that_are_over_are_forgotten_for_every_listener() {
+        let authority = Authority::new("authority");
+        let mut bench = Bench::new();
+        bench.listener("one", &[&authority.issue("one", leaf(&["a.org"]))], None);
+        bench.listener("two", &[&authority.issue("two", leaf(&["b.org"]))], None);
+        bench.apply();
+        let servers = ["one", "two"].map(|name| bench.store.server(&ListenerKey::new(name)).unwrap());
+        let held = || servers.map(|server| server.holds_ticket_keys());
+        assert_eq!(held(), [false, false], "drawn when first needed");
+        servers.iter().for_each(|server| server.draw_ticket_key());
+        bench.store.expire_tickets();
+        assert_eq!(held(), [true, true]);
+        bench.hand.set(start() + Duration::from_secs(24 * 3600));
+        bench.store.expire_tickets();
+        assert_eq!(held(), [false, false]);
     }
 
     #[test]

@@ -80,6 +80,14 @@ impl Tickets {
     }
 }
 
+#[cfg(test)]
+impl Tickets {
+    pub(super) fn holds_keys(&self) -> bool {
+        let keys = self.keys.read().unwrap();
+        keys.current.is_some() || keys.previous.is_some()
+    }
+}
+
 impl Keys {
     fn forget_old(&mut self, now: u64) {
         self.previous = self.previous.take().filter(|key| key.age(now) < 2 * ROTATION_SECONDS);
