@@ -13,6 +13,10 @@ pub(super) struct Form {
 
 pub(super) const DNS_LABEL: Form =
     Form { called: "a DNS label (lower-case letters, digits and `-`, such as `web-1`)", fits: dns_label };
+pub(super) const OPTIONAL_DNS_LABEL: Form = Form {
+    called: "empty, or a DNS label (lower-case letters, digits and `-`, such as `web-1`)",
+    fits: |text| text.is_empty() || dns_label(text),
+};
 pub(super) const DNS_NAME: Form = Form {
     called: "a DNS name (lower-case letters, digits, `-` and `.`, such as `example.com`)",
     fits: dns_name,

@@ -948,6 +948,13 @@ fn the_rules_for_kinds_of_kubernetes_hold() {
 }
 
 #[test]
+fn the_port_of_a_slice_needs_no_name() {
+    let mut slice = endpoint_slice();
+    slice["ports"] = json!([{"port": 8080}]);
+    assert_eq!(found(&slice), []);
+}
+
+#[test]
 fn a_finding_says_where_what_and_what_to_do() {
     let text = "\
 apiVersion: gateway.networking.k8s.io/v1

@@ -98,7 +98,8 @@ const ENDPOINT_CONDITIONS: Shape = object(&[
 ]);
 
 const ENDPOINT_PORT: Shape = object(&[
-    defaulted("name", OPTIONAL_PORT_NAME, Text("")),
+    // The API server writes the name of an unnamed port as an empty text.
+    defaulted("name", formed(0, 63, &form::OPTIONAL_DNS_LABEL), Text("")),
     optional("port", PORT),
     TRANSPORT,
     optional("appProtocol", ANY_TEXT),
