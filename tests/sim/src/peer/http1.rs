@@ -181,10 +181,15 @@ async fn exchange<W: Wire>(
     checker: &Http,
 ) -> Result<(), Stop> {
     let sent = Cell::new(false);
+    let together = world.draw(|random| random.chance(500_000));
     let mut sending = pin!(async {
-        for ask in asks {
+        let mut messages: Vec<_> = asks.iter().map(|ask| message(world, habits, *ask)).collect();
+        if together {
+            messages = vec![messages.concat()];
+        }
+        for message in messages {
             // If it cannot be written any more, the reader learns why.
-            if send(world, wire, habits, *ask, usize::MAX).await.is_err() {
+            if write_pieces(world, wire, &message, habits.pause_max).await.is_err() {
                 return;
             }
         }
@@ -203,14 +208,13 @@ async fn exchange<W: Wire>(
     received
 }
 
-/// Sends a part of a request and goes away.
+/// Sends a part of its requests and goes away.
 async fn leave(world: &World, wire: &impl Wire, habits: &Habits, asks: &[Ask], checker: &Http) {
-    for ask in asks {
-        let most = world.draw(|random| random.size(1, 2 * habits.body_max.max(100)));
-        let sending = send(world, wire, habits, *ask, most);
-        // It does not read: what it is sent may fill every buffer, and then it cannot write.
-        let _ = world.within(Duration::from_secs(5), sending).await;
-    }
+    let messages: Vec<_> = asks.iter().flat_map(|ask| message(world, habits, *ask)).collect();
+    let part = world.draw(|random| random.size(1, messages.len()));
+    let sending = write_pieces(world, wire, &messages[..part], habits.pause_max);
+    // It does not read: what it is sent may fill every buffer, and then it cannot write.
+    let _ = world.within(Duration::from_secs(5), sending).await;
     pause(world, habits.pause_max).await;
     if world.draw(|random| random.chance(500_000)) {
         wire.socket().reset_on_close();
@@ -220,8 +224,8 @@ async fn leave(world: &World, wire: &impl Wire, habits: &Habits, asks: &[Ask], c
     }
 }
 
-/// Sends a request, or the first bytes of it.
-async fn send(world: &World, wire: &impl Wire, habits: &Habits, ask: Ask, most: usize) -> io::Result<()> {
+/// A request as bytes.
+fn message(world: &World, habits: &Habits, ask: Ask) -> Vec<u8> {
     let chunked = world.draw(|random| random.chance(400_000));
     let mut head =
         format!("{} {} HTTP/1.1\r\nHost: {}\r\n{ID}: {}\r\n", ask.method, ask.path(), habits.host, ask.id);
@@ -237,8 +241,7 @@ async fn send(world: &World, wire: &impl Wire, habits: &Habits, ask: Ask, most: 
         Some(_) if chunked => Framing::Chunked,
         Some(length) => Framing::Length(length as u64),
     };
-    let message = assemble(world, head, content, ask.body.unwrap_or(0), framing, habits.trailers);
-    write_pieces(world, wire, &message[..most.min(message.len())], habits.pause_max).await
+    assemble(world, head, content, ask.body.unwrap_or(0), framing, habits.trailers)
 }
 
 /// Reads one answer.
@@ -388,8 +391,10 @@ pub async fn serve(world: World, wire: impl Wire, index: u16, manners: Manners, 
             return;
         }
         if !stays {
-            // With TLS an end without goodbye is no end. Whether the other side still listens does not matter.
+            // With TLS an end without goodbye is no end; and a close with unread input would break the answer.
             let _ = wire.finish().await;
+            let mut rest = [0; 4096];
+            while let Some(Ok(1..)) = world.within(Duration::from_secs(5), wire.read(&mut rest)).await {}
             return;
         }
         if chance(manners.silent_close) {
