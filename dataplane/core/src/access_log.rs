@@ -136,9 +136,9 @@ impl Format {
                 duration: summary.duration,
                 upstream_time: summary.upstream_time,
                 attempts: Some(summary.attempts),
-                listener: summary.listener.as_ref().map(|key| key.as_str()),
-                route: summary.route.as_ref().map(|key| key.as_str()),
-                backend: summary.cluster.as_ref().map(|key| key.as_str()),
+                listener: summary.listener().map(|key| key.as_str()),
+                route: summary.route().map(|key| key.as_str()),
+                backend: summary.cluster().map(|key| key.as_str()),
                 endpoint: summary.endpoint,
             },
         );
@@ -342,7 +342,10 @@ fn date(days: u64) -> (u64, u64, u64) {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use super::*;
+    use crate::summary::Labels;
 
     use http::Method;
     use ringway_config::{Bind, ClusterKey, ListenerKey, RouteKey, Transport};
@@ -383,9 +386,11 @@ mod tests {
 
     fn summary() -> Summary {
         Summary {
-            listener: Some(ListenerKey::new("Gateway/default/edge/https")),
-            route: Some(RouteKey::new("HTTPRoute/default/shop")),
-            cluster: Some(ClusterKey::new("Service/default/shop/80/http1")),
+            labels: Some(Rc::new(Labels {
+                listener: Some(ListenerKey::new("Gateway/default/edge/https")),
+                route: Some(RouteKey::new("HTTPRoute/default/shop")),
+                cluster: Some(ClusterKey::new("Service/default/shop/80/http1")),
+            })),
             endpoint: Some(SocketAddr::from(([10, 0, 0, 1], 8080))),
             status: 200,
             grpc_status: None,

@@ -10,6 +10,7 @@ use ringway_config::{ClusterKey, HttpKind, ListenerKey, Redirect, Retry, RouteKe
 use crate::failure::{Flag, Flags};
 use crate::message::Fields;
 use crate::step::{RequestStep, ResponseStep};
+use crate::summary::Labels;
 
 /// What to do with a request.
 #[derive(Debug)]
@@ -63,10 +64,12 @@ impl<C> Clone for Decision<C> {
 /// A rule as one core executes it. `C` is the core's live cluster: endpoints, health, pools.
 #[derive(Debug)]
 pub struct Plan<C> {
-    /// The listener that serves it: label of metrics and logs.
+    /// The listener that serves it.
     pub listener: ListenerKey,
     /// The route it belongs to.
     pub route: RouteKey,
+    /// What its answers are counted under.
+    pub labels: Rc<Labels>,
     /// The rule's place in its route.
     pub rule: usize,
     /// The rule's name, if it has one.
@@ -104,6 +107,8 @@ impl<C> Plan<C> {
 pub struct PlanBackend<C> {
     /// Where its share goes.
     pub target: PlanTarget<C>,
+    /// What its requests are counted under.
+    pub labels: Rc<Labels>,
     /// Further steps for the request, after the rule's.
     pub request_steps: Vec<RequestStep<C>>,
     /// Further steps for the response, before the rule's.
@@ -147,10 +152,8 @@ pub struct Answer {
     pub grpc_status: Option<u8>,
     /// The connection (HTTP/1) cannot be used again.
     pub close: bool,
-    /// The listener that answers, if one was found.
-    pub listener: Option<ListenerKey>,
-    /// The route that answers, if one matched.
-    pub route: Option<RouteKey>,
+    /// What it is counted under: the listener that answers, if one was found, and the route, if one matched.
+    pub labels: Option<Rc<Labels>>,
 }
 
 /// The body of an [`Answer`].
@@ -183,8 +186,7 @@ impl Answer {
             details,
             grpc_status: None,
             close: false,
-            listener: None,
-            route: None,
+            labels: None,
         }
     }
 
@@ -198,9 +200,18 @@ impl Answer {
             details,
             grpc_status: None,
             close: false,
-            listener: None,
-            route: None,
+            labels: None,
         }
+    }
+
+    /// The listener that answers, if one was found.
+    pub fn listener(&self) -> Option<&ListenerKey> {
+        self.labels.as_ref()?.listener.as_ref()
+    }
+
+    /// The route that answers, if one matched.
+    pub fn route(&self) -> Option<&RouteKey> {
+        self.labels.as_ref()?.route.as_ref()
     }
 
     /// The same for a gRPC client.

@@ -48,5 +48,5 @@ pub use pool::{CleanEnd, Lease, Pool, PoolLimits, SharedPool};
 pub use retry::{Again, Attempts, Circumstances};
 pub use route::{ClusterSource, L4Decision, L4Forward, L4Plan, L4Refusal, SniChoice, View};
 pub use step::{MirrorTo, RequestFacts};
-pub use summary::Summary;
+pub use summary::{Labels, Summary};
 pub use time::Instant;

@@ -317,7 +317,7 @@ impl Recorder {
     /// Counts a finished request.
     pub fn record(&mut self, summary: &Summary, now: Instant) {
         self.count(Event::RequestEnded);
-        let listener = match &summary.listener {
+        let listener = match summary.listener() {
             Some(key) => self.listeners.of(key, now),
             None => &mut self.unheard,
         };
@@ -329,7 +329,7 @@ impl Recorder {
         listener.duration.record(summary.duration);
         listener.request_bytes += summary.request_body_bytes;
         listener.response_bytes += summary.response_body_bytes;
-        if let Some(key) = &summary.cluster {
+        if let Some(key) = summary.cluster() {
             let backend = self.backends.of(key, now);
             backend.codes.record(summary.status);
             backend.attempts += u64::from(summary.attempts);
@@ -338,7 +338,7 @@ impl Recorder {
                 backend.first_byte.record(time);
             }
         }
-        if let (Some(key), Some(routes)) = (&summary.route, &mut self.routes) {
+        if let (Some(key), Some(routes)) = (summary.route(), &mut self.routes) {
             let route = routes.of(key, now);
             route.codes.record(summary.status);
             route.duration.record(summary.duration);
@@ -523,7 +523,10 @@ fn add<const N: usize>(own: &mut [u64; N], other: &[u64; N]) {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use super::*;
+    use crate::summary::Labels;
 
     fn at(seconds: u64) -> Instant {
         Instant::after_origin(Duration::from_secs(seconds))
@@ -531,9 +534,11 @@ mod tests {
 
     pub(super) fn summary(listener: &str, cluster: &str, status: u16) -> Summary {
         Summary {
-            listener: Some(ListenerKey::new(listener)),
-            route: Some(RouteKey::new("HTTPRoute/default/shop")),
-            cluster: Some(ClusterKey::new(cluster)),
+            labels: Some(Rc::new(Labels {
+                listener: Some(ListenerKey::new(listener)),
+                route: Some(RouteKey::new("HTTPRoute/default/shop")),
+                cluster: Some(ClusterKey::new(cluster)),
+            })),
             endpoint: Some(SocketAddr::from(([10, 0, 0, 1], 8080))),
             status,
             grpc_status: None,
@@ -586,7 +591,7 @@ mod tests {
     #[test]
     fn a_request_that_no_listener_was_found_for_is_counted() {
         let mut recorder = Recorder::new(SeriesLimits::default());
-        let nowhere = Summary { listener: None, cluster: None, route: None, ..summary("L", "C", 400) };
+        let nowhere = Summary { labels: None, ..summary("L", "C", 400) };
         recorder.record(&nowhere, at(0));
         let start = r#"ringway_http_requests_total{listener="none",code="400"}"#;
         assert_eq!(line(&recorder.snapshot(), start).as_deref(), Some("1"));

@@ -119,7 +119,7 @@ mod tests {
             assert_eq!(answer.status.as_u16(), code);
             assert_eq!(answer.fields.first("location"), Some(&b"http://to.org/x"[..]));
             assert!(answer.flags.is_empty());
-            assert_eq!(answer.route.map(|key| key.to_string()).as_deref(), Some("r"));
+            assert_eq!(answer.route().map(ToString::to_string).as_deref(), Some("r"));
         }
     }
 }

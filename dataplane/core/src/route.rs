@@ -28,6 +28,7 @@ use crate::compiled::{BindKind, Compiled, Entry, ListenerTable};
 use crate::decision::{Answer, Decision, Plan};
 use crate::failure::Flag;
 use crate::message::RequestHead;
+use crate::summary::Labels;
 
 /// gRPC's `UNIMPLEMENTED`: what "not found" is called there (checklist L9).
 pub(crate) const GRPC_UNIMPLEMENTED: u8 = 12;
@@ -233,7 +234,9 @@ impl Refusal<'_> {
                 (StatusCode::NOT_FOUND, "no route matched", Some(table.listener.key.clone()))
             }
         };
-        let answer = Answer { listener, ..Answer::refuse(status, Flag::NoRoute, details) };
+        let labels =
+            listener.map(|listener| Rc::new(Labels { listener: Some(listener), ..Labels::default() }));
+        let answer = Answer { labels, ..Answer::refuse(status, Flag::NoRoute, details) };
         match status == StatusCode::NOT_FOUND && is_grpc(head) {
             true => answer.for_grpc(GRPC_UNIMPLEMENTED),
             false => answer,

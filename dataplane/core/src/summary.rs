@@ -1,6 +1,7 @@
 //! What remains of an exchange when it is over: the input of metrics and of the access log.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use ringway_config::{ClusterKey, ListenerKey, RouteKey};
@@ -9,16 +10,24 @@ use crate::failure::{Flag, Flags};
 use crate::retry::Final;
 use crate::time::Instant;
 
+/// What a request is counted and logged under. Made with its plan and shared within the core: to share the names themselves
+/// would be a write that all other cores feel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels {
+    /// The listener that served it.
+    pub listener: Option<ListenerKey>,
+    /// The route that matched, if any.
+    pub route: Option<RouteKey>,
+    /// The cluster it was sent to, if any.
+    pub cluster: Option<ClusterKey>,
+}
+
 /// One finished request. Every path through `serve` returns one, so that none is forgotten.
 #[must_use = "a request that is not recorded is invisible"]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
-    /// The listener that served it, once known.
-    pub listener: Option<ListenerKey>,
-    /// The route that matched, if any.
-    pub route: Option<RouteKey>,
-    /// The cluster it was sent to last, if any.
-    pub cluster: Option<ClusterKey>,
+    /// What it is counted under, once known.
+    pub labels: Option<Rc<Labels>>,
     /// The endpoint it was sent to last, if any.
     pub endpoint: Option<SocketAddr>,
     /// The status the client saw; 0 if it saw none.
@@ -47,9 +56,7 @@ impl Summary {
     /// A request of which nothing is known yet but when it began.
     pub fn begun(started: Instant) -> Self {
         Self {
-            listener: None,
-            route: None,
-            cluster: None,
+            labels: None,
             endpoint: None,
             status: 0,
             grpc_status: None,
@@ -62,6 +69,21 @@ impl Summary {
             upstream_time: None,
             attempts: 0,
         }
+    }
+
+    /// The listener that served it, once known.
+    pub fn listener(&self) -> Option<&ListenerKey> {
+        self.labels.as_ref()?.listener.as_ref()
+    }
+
+    /// The route that matched, if any.
+    pub fn route(&self) -> Option<&RouteKey> {
+        self.labels.as_ref()?.route.as_ref()
+    }
+
+    /// The cluster it was sent to last, if any.
+    pub fn cluster(&self) -> Option<&ClusterKey> {
+        self.labels.as_ref()?.cluster.as_ref()
     }
 
     /// Why it was not sent again.

@@ -88,12 +88,10 @@ async fn forward<E: Env>(
     worker: &Rc<Worker<E>>,
     summary: &mut Summary,
 ) -> Result<(), Failure> {
-    let PlanTarget::Cluster(key, cluster) = &forward.backend().target else {
+    let PlanTarget::Cluster(_, cluster) = &forward.backend().target else {
         unreachable!("a share without cluster is answered by `decide`");
     };
-    summary.listener = Some(forward.plan.listener.clone());
-    summary.route = Some(forward.plan.route.clone());
-    summary.cluster = Some(key.clone());
+    summary.labels = Some(Rc::clone(&forward.backend().labels));
     exchange.body.limit(forward.plan.request_body_bytes_max);
     exchange.body.check_declared(exchange.framing)?;
 
@@ -574,8 +572,9 @@ async fn answer_with<E: Env>(
     if worker.drain.is_retiring() {
         exchange.reply.close_after();
     }
-    summary.listener = answer.listener.take().or(summary.listener.take());
-    summary.route = answer.route.take().or(summary.route.take());
+    if let Some(labels) = answer.labels.take() {
+        summary.labels = Some(labels);
+    }
     summary.status = if answer.grpc_status.is_some() { 200 } else { answer.status.as_u16() };
     summary.grpc_status = answer.grpc_status.map(u16::from);
     summary.flags = answer.flags;

@@ -199,7 +199,7 @@ fn verdict(decision: &Decision<String>) -> Outcome {
             (forward.plan.route.to_string(), forward.plan.rule, forward.cluster().unwrap().1.to_string())
         }
         Decision::Answer(answer) => {
-            let whose = answer.route.as_ref().map(ToString::to_string).unwrap_or_default();
+            let whose = answer.route().map(ToString::to_string).unwrap_or_default();
             (whose, answer.status.as_u16().into(), answer.details.into())
         }
     }
@@ -273,11 +273,11 @@ proptest! {
             let decision = view.decide(&plain(80), &head, draw);
             let found = match &decision {
                 Decision::Forward(forward) => Some((forward.plan.route.to_string(), forward.plan.rule)),
-                Decision::Answer(answer) if answer.route.is_none() => None,
+                Decision::Answer(answer) if answer.route().is_none() => None,
                 // An answer for want of a backend names the route only.
                 Decision::Answer(answer) => {
                     let scanned = scan(&config, &head).expect("the router found a rule");
-                    prop_assert_eq!(answer.route.as_ref().unwrap().as_str(), scanned.0);
+                    prop_assert_eq!(answer.route().unwrap().as_str(), scanned.0);
                     continue;
                 }
             };
@@ -311,7 +311,7 @@ proptest! {
                     prop_assert_eq!(drawn[0].cluster.as_ref(), forward.cluster().map(|(key, _)| key));
                 }
                 Decision::Answer(answer) => {
-                    prop_assert_eq!(serves.map(|candidate| &candidate.route), answer.route.as_ref());
+                    prop_assert_eq!(serves.map(|candidate| &candidate.route), answer.route());
                 }
             }
         }

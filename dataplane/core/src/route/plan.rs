@@ -14,6 +14,7 @@ use crate::failure::Flag;
 use crate::message::RequestHead;
 use crate::redirect;
 use crate::step::{self, RequestStep, ResponseStep};
+use crate::summary::Labels;
 
 /// What a plan does with one request: a preflight is answered before all else, then a filter may end the request,
 /// then the drawn backend has it.
@@ -50,7 +51,7 @@ fn refuse(details: &'static str, head: &RequestHead) -> Answer {
 }
 
 fn of_plan<C>(plan: &Plan<C>, answer: Answer) -> Answer {
-    Answer { listener: Some(plan.listener.clone()), route: Some(plan.route.clone()), ..answer }
+    Answer { labels: Some(Rc::clone(&plan.labels)), ..answer }
 }
 
 /// Makes the plan of a rule.
@@ -59,8 +60,16 @@ pub(super) fn build<C>(attached: &AttachedRoute, rule: usize, source: &dyn Clust
     let index = rule;
     let rule = &route.rules[index];
     let steps = Steps::of(&rule.filters, source);
-    let backends =
-        rule.backends.iter().flat_map(Weighted::iter).map(|(backend, _)| plan_backend(backend, source));
+    let labels = Labels {
+        listener: Some(attached.listener.key.clone()),
+        route: Some(route.key.clone()),
+        cluster: None,
+    };
+    let backends = rule
+        .backends
+        .iter()
+        .flat_map(Weighted::iter)
+        .map(|(backend, _)| plan_backend(backend, &labels, source));
     let mut place = 0..;
     let choice = rule.backends.as_ref().map(|backends| backends.map(|_| place.next().unwrap_or_default()));
     Plan {
@@ -73,6 +82,7 @@ pub(super) fn build<C>(attached: &AttachedRoute, rule: usize, source: &dyn Clust
         response_steps: steps.response,
         end: steps.end,
         backends: backends.collect(),
+        labels: Rc::new(labels),
         choice,
         timeouts: rule.timeouts,
         retry: rule.retry.clone(),
@@ -80,10 +90,16 @@ pub(super) fn build<C>(attached: &AttachedRoute, rule: usize, source: &dyn Clust
     }
 }
 
-fn plan_backend<C>(backend: &Backend, source: &dyn ClusterSource<C>) -> PlanBackend<C> {
+fn plan_backend<C>(backend: &Backend, labels: &Labels, source: &dyn ClusterSource<C>) -> PlanBackend<C> {
     let Steps { request, response, end } = Steps::of(&backend.filters, source);
+    let target = target(&backend.target, source);
+    let cluster = match &target {
+        PlanTarget::Cluster(key, _) => Some(key.clone()),
+        PlanTarget::Invalid => None,
+    };
     PlanBackend {
-        target: target(&backend.target, source),
+        target,
+        labels: Rc::new(Labels { cluster, ..labels.clone() }),
         request_steps: request,
         response_steps: response,
         end,

@@ -503,7 +503,7 @@ fn nothing_found_is_flagged_and_says_no_more_than_that() {
     let Decision::Answer(answer) = view.decide(&plain(80), &get("h/b"), 0) else { panic!() };
     assert_eq!(answer.flags.to_string(), "NR");
     assert_eq!(answer.body, AnswerBody::Text("no route matched".into()));
-    assert_eq!(answer.listener.map(|key| key.to_string()).as_deref(), Some("http"));
+    assert_eq!(answer.listener().map(ToString::to_string).as_deref(), Some("http"));
     assert_eq!(outcome(&view.decide(&plain(81), &get("h/a"), 0)), "404", "no such bind");
     let specific = self::view(
         vec![http_listener("http", "h")],
