@@ -20,13 +20,13 @@ async def check(url, context):
             assert await socket.recv() == message, len(message)
         waiter = await socket.ping()
         await waiter
-    many = await asyncio.gather(*(connect(url, proxy=None, **options) for _ in range(50)))
+    many = await asyncio.gather(*(connect(url, subprotocols=["chat"], proxy=None, **options) for _ in range(50)))
     for number, socket in enumerate(many):
         await socket.send(f"{number}")
     for number, socket in enumerate(many):
         assert await socket.recv() == f"{number}"
         await socket.close()
-    async with connect(url, proxy=None, **options) as socket:
+    async with connect(url, subprotocols=["chat"], proxy=None, **options) as socket:
         await socket.send("close 4001")
         try:
             await socket.recv()

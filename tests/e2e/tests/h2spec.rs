@@ -1,6 +1,8 @@
 //! h2spec, every case, through the gateway to a backend with long bodies: over TLS and by prior knowledge.
 
-use ringway_e2e::{Authority, Backend, Driver, Gateway, Reply, figure, free_port, manifest, on_both_drivers, peer};
+use ringway_e2e::{
+    Authority, Backend, Driver, Gateway, Reply, figure, free_port, manifest, on_both_drivers, peer,
+};
 use serde_json::{Value, json};
 
 on_both_drivers!(every_case_passes_by_prior_knowledge, every_case_passes_over_tls);
