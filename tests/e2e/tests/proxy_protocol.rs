@@ -33,7 +33,7 @@ fn the_address_that_haproxy_tells_is_the_clients(driver: Driver) {
         let fields = facts["fields"].as_array().unwrap();
         assert!(fields.contains(&json!(["x-forwarded-for", "127.0.0.77"])), "{version}: {facts}");
         let twice = peer::run_well(peer::curl().args(["--interface", "127.0.0.78", &url, &url]));
-        assert_eq!(twice.matches("127.0.0.78").count(), 2, "{version}: {twice}");
+        assert_eq!(twice.matches("for=127.0.0.78;").count(), 2, "{version}: {twice}");
     }
 }
 
