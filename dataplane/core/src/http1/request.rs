@@ -46,6 +46,8 @@ pub enum Refusal {
     TooManyFields,
     /// Bytes that can begin no request.
     Junk,
+    /// The first line is another protocol's, such as a broken preface of HTTP/2: no answer of ours would be understood.
+    OtherProtocol,
     /// A line that ends with a lone LF or has a lone CR.
     LineEnding,
     /// The request line is malformed.
@@ -103,7 +105,7 @@ impl Refusal {
                 return (StatusCode::NOT_IMPLEMENTED, "transfer coding not supported");
             }
             Self::Expectation => return (StatusCode::EXPECTATION_FAILED, "expectation not supported"),
-            Self::Junk => "not an HTTP request",
+            Self::Junk | Self::OtherProtocol => "not an HTTP request",
             Self::LineEnding => "line does not end with CRLF",
             Self::Line => "malformed request line",
             Self::Fold => "folded header field",
@@ -342,6 +344,7 @@ fn refusal(error: httparse::Error, bytes: &[u8]) -> Refusal {
         httparse::Error::NewLine => Refusal::LineEnding,
         httparse::Error::TooManyHeaders => Refusal::TooManyFields,
         httparse::Error::Version if names_a_version(bytes) => Refusal::Version,
+        httparse::Error::Version if is_foreign(bytes) => Refusal::OtherProtocol,
         httparse::Error::Version | httparse::Error::Token | httparse::Error::Status => Refusal::Line,
     }
 }
@@ -354,6 +357,15 @@ fn names_a_version(bytes: &[u8]) -> bool {
         return false;
     };
     major.is_ascii_digit() && minor.is_ascii_digit() && !matches!((major, minor), (b'1', b'0' | b'1'))
+}
+
+/// Whether neither of what would be target and version is like those of HTTP.
+fn is_foreign(bytes: &[u8]) -> bool {
+    let mut parts = bytes.split(|&b| b == b'\r').next().unwrap_or_default().split(|&b| b == b' ');
+    let (_, Some([target, ..]), Some([version, ..])) = (parts.next(), parts.next(), parts.next()) else {
+        return false;
+    };
+    !matches!(target, b'/' | b'*' | b'h' | b'H') && !version.eq_ignore_ascii_case(&b'h')
 }
 
 #[cfg(test)]
@@ -496,6 +508,12 @@ mod tests {
             ("9110 15.6.6", "GET / HTTP/1.2\r\nHost: a\r\n\r\n".to_owned(), Refusal::Version),
             ("9112 2.2: leading junk", " GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), Refusal::Junk),
             ("a TLS handshake", "\x16\x03\x01".to_owned(), Refusal::Junk),
+            (
+                "9113 3.4: a broken preface",
+                "INVALID CONNECTION PREFACE\r\n\r\n".to_owned(),
+                Refusal::OtherProtocol,
+            ),
+            ("9112 3", "GET / FOO\r\n\r\n".to_owned(), Refusal::Line),
             ("9110 10.1.1", with("Expect: more\r\n"), Refusal::Expectation),
             (
                 "9110 10.1.1",

@@ -146,8 +146,8 @@ async fn serve_request<E: Env>(
             if let Some(limit) = limit_of(refusal) {
                 worker.hit(limit);
             }
-            let refusal = refusal.answer();
-            return Box::pin(refuse(worker, link, arrival, &refusal, facts, out, started)).await;
+            let answer = (refusal != Refusal::OtherProtocol).then_some(out);
+            return Box::pin(refuse(worker, link, arrival, &refusal.answer(), facts, answer, started)).await;
         }
     };
     if last {
@@ -251,33 +251,36 @@ fn limit_of(refusal: Refusal) -> Option<Limit> {
     }
 }
 
-/// Answers what is no request. Nothing of the client's bytes is echoed.
+/// Answers what is no request. Nothing of the client's bytes is echoed. `out`: none for whoever speaks another protocol,
+/// and would not understand an answer of ours.
 async fn refuse<E: Env>(
     worker: &Rc<Worker<E>>,
     link: &Link<E>,
     arrival: &Rc<Arrival>,
     answer: &Answer,
     facts: &Facts,
-    out: &mut Vec<u8>,
+    out: Option<&mut Vec<u8>>,
     started: Instant,
 ) -> Fate {
-    let mut keep_alive = false;
-    let mut state = ReplyState::Waiting;
-    let mut reply = Http1Reply {
-        link,
-        out,
-        version: Version::Http11,
-        is_head: false,
-        keep_alive: &mut keep_alive,
-        state: &mut state,
-        idle: worker.limits.body_idle_timeout,
-    };
-    let sent = reply.answer(answer, &Method::GET, &worker.date()).await;
     let mut summary = worker.begin(started);
-    summary.status = answer.status.as_u16();
+    if let Some(out) = out {
+        let mut keep_alive = false;
+        let mut state = ReplyState::Waiting;
+        let mut reply = Http1Reply {
+            link,
+            out,
+            version: Version::Http11,
+            is_head: false,
+            keep_alive: &mut keep_alive,
+            state: &mut state,
+            idle: worker.limits.body_idle_timeout,
+        };
+        let sent = reply.answer(answer, &Method::GET, &worker.date()).await;
+        summary.status = answer.status.as_u16();
+        summary.response_body_bytes = sent.unwrap_or_default();
+    }
     summary.flags = answer.flags;
     summary.details = answer.details;
-    summary.response_body_bytes = sent.unwrap_or_default();
     summary.duration = worker.env.now().since(started);
     worker.record(&summary, arrival, facts);
     Fate::Linger
