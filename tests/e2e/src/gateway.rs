@@ -131,7 +131,12 @@ impl Builder {
 
     /// Writes one file of manifests.
     pub fn file<'a>(self, name: &str, objects: impl IntoIterator<Item = &'a Value>) -> Self {
-        fs::write(self.conf().join(name), manifest::text(objects)).expect("the folder is ours");
+        self.text(name, &manifest::text(objects))
+    }
+
+    /// Writes one file.
+    pub fn text(self, name: &str, text: &str) -> Self {
+        fs::write(self.conf().join(name), text).expect("the folder is ours");
         self
     }
 
