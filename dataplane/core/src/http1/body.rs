@@ -80,17 +80,30 @@ pub struct BodyDecoder {
 /// What is expected next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Length { left: u64 },
+    Length {
+        left: u64,
+    },
     UntilClose,
-    ChunkSize { size: u64, digits: u8 },
-    ChunkExtension { size: u64 },
-    ChunkSizeLineFeed { size: u64 },
-    ChunkData { left: u64 },
+    ChunkSize {
+        size: u64,
+        digits: u8,
+    },
+    ChunkExtension {
+        size: u64,
+    },
+    ChunkSizeLineFeed {
+        size: u64,
+    },
+    ChunkData {
+        left: u64,
+    },
     ChunkEnd,
     ChunkEndLineFeed,
     Trailers,
     End,
     Ended,
+    /// For good: the bytes that were wrong must never be read again as something else.
+    Failed(BodyError),
 }
 
 impl BodyDecoder {
@@ -124,8 +137,17 @@ impl BodyDecoder {
 
     /// Takes from the front of the input: how many bytes are done with, and what they were.
     ///
-    /// A piece of data is counted as consumed; its range is to be used before the bytes are dropped.
+    /// A piece of data is counted as consumed; its range is to be used before the bytes are dropped. After an error there
+    /// is only that error.
     pub fn decode(&mut self, input: &[u8]) -> Result<(usize, Piece), BodyError> {
+        let decoded = self.advance(input);
+        if let Err(error) = decoded {
+            self.state = State::Failed(error);
+        }
+        decoded
+    }
+
+    fn advance(&mut self, input: &[u8]) -> Result<(usize, Piece), BodyError> {
         let mut at = 0;
         loop {
             match self.state {
@@ -134,6 +156,7 @@ impl BodyDecoder {
                     return Ok((at, Piece::End(MessageEnd(()))));
                 }
                 State::Ended => return Err(BodyError::Ended),
+                State::Failed(error) => return Err(error),
                 _ if at == input.len() => return Ok((at, Piece::NeedMore)),
                 State::UntilClose => return Ok((input.len(), Piece::Data(at..input.len()))),
                 State::Length { left } => {
@@ -180,6 +203,7 @@ impl BodyDecoder {
     pub fn connection_ended(&self) -> Result<(), BodyError> {
         match self.state {
             State::UntilClose | State::End | State::Ended => Ok(()),
+            State::Failed(error) => Err(error),
             _ => Err(BodyError::Truncated),
         }
     }
@@ -218,7 +242,8 @@ impl BodyDecoder {
                 | State::ChunkData { .. }
                 | State::Trailers
                 | State::End
-                | State::Ended,
+                | State::Ended
+                | State::Failed(_),
                 _,
             ) => unreachable!("decode takes these states itself"),
         })
@@ -327,6 +352,25 @@ mod tests {
 
     fn chunked(input: &str) -> Outcome {
         run(BodyFraming::Chunked, &[input.as_bytes()])
+    }
+
+    #[test]
+    fn a_body_that_failed_has_failed_for_good() {
+        for wrong in ["5 XYZ\r\n0\r\n\r\n", "0\r\nbad\r\n\r\n", "1\r\nA0\r\n\r\n", "8;\0aaaaa\r\n0\r\n\r\n"] {
+            let mut decoder = BodyDecoder::new(BodyFraming::Chunked, &Limits::default());
+            let mut input = wrong.as_bytes();
+            let error = loop {
+                match decoder.decode(input) {
+                    Ok((_, Piece::NeedMore | Piece::End(_))) => panic!("{wrong:?} is no body"),
+                    Ok((used, _)) => input = &input[used..],
+                    Err(error) => break error,
+                }
+            };
+            for again in [input, b"\r\n", b"0\r\n\r\n", b""] {
+                assert_eq!(decoder.decode(again), Err(error), "{wrong:?} {again:?}");
+            }
+            assert_eq!(decoder.connection_ended(), Err(error));
+        }
     }
 
     #[test]
