@@ -177,6 +177,8 @@ async fn serve_cleartext<E: Env>(
     mut inbox: Option<Buffer>,
 ) {
     let arrival = Rc::new(arrival);
+    // A drain leaves a new connection the time to bring its first request: who just came was promised to be served.
+    let mut fresh = true;
     loop {
         match inbox.as_ref().and_then(|inbox| sniff::cleartext(inbox.filled())) {
             Some(Cleartext::Http1) => return http1::serve_connection(worker, link, arrival, inbox).await,
@@ -188,11 +190,18 @@ async fn serve_cleartext<E: Env>(
         match &mut inbox {
             // Nothing came yet: an idle connection holds no buffer, and may stay as long as any idle one.
             None => {
-                let first = link.first_fill(&worker.buffers, worker.limits.idle_timeout);
-                match worker.drain.unless_draining(first).await {
+                let limits = &worker.limits;
+                let patience = if fresh { limits.header_read_timeout } else { limits.idle_timeout };
+                let first = link.first_fill(&worker.buffers, patience);
+                match worker.drain.unless_draining_if(!fresh, first).await {
                     Some(Ok(Some(buffer))) => inbox = Some(buffer),
+                    Some(Err(LinkError::Idle)) if fresh => fresh = false,
                     Some(Err(LinkError::Idle)) => return worker.hit(Limit::Idle),
-                    Some(Ok(None) | Err(LinkError::Broken)) | None => return,
+                    Some(Ok(None) | Err(LinkError::Broken)) => return,
+                    None => match link.fill_now(&worker.buffers) {
+                        Some(buffer) => inbox = Some(buffer),
+                        None => return,
+                    },
                 }
             }
             // A part of the preface, or of an HTTP/1 method that begins like it.

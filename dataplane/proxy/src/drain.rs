@@ -51,9 +51,14 @@ impl Drain {
         self.begun.is_open()
     }
 
-    /// Runs a future until it ends or the drain begins (`None`).
+    /// Runs a future until it ends or the drain begins (`None`). A future that is ready is not cut off.
     pub fn unless_draining<F: Future>(&self, future: F) -> UnlessDraining<'_, F> {
-        UnlessDraining { begun: self.begun.opened(), future }
+        self.unless_draining_if(true, future)
+    }
+
+    /// The same if `ends`; otherwise the drain does not end the future.
+    pub fn unless_draining_if<F: Future>(&self, ends: bool, future: F) -> UnlessDraining<'_, F> {
+        UnlessDraining { begun: ends.then(|| self.begun.opened()), future }
     }
 
     /// Counts a connection, or a socket that may still bring some, for as long as the value lives.
@@ -90,7 +95,7 @@ impl Drop for Open {
 pin_project! {
     /// A future that the drain ends.
     pub struct UnlessDraining<'d, F> {
-        begun: Opened<'d>,
+        begun: Option<Opened<'d>>,
         #[pin]
         future: F,
     }
@@ -101,12 +106,33 @@ impl<F: Future> Future for UnlessDraining<'_, F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if this.begun.is_over() {
-            return Poll::Ready(None);
-        }
         if let Poll::Ready(output) = this.future.poll(cx) {
             return Poll::Ready(Some(output));
         }
-        Pin::new(this.begun).poll(cx).map(|()| None)
+        match this.begun {
+            Some(begun) => Pin::new(begun).poll(cx).map(|()| None),
+            None => Poll::Pending,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    fn polled<F: Future>(future: F) -> Poll<F::Output> {
+        std::pin::pin!(future).poll(&mut Context::from_waker(std::task::Waker::noop()))
+    }
+
+    #[test]
+    fn the_drain_ends_what_waits_but_not_what_is_ready() {
+        let drain = Drain::default();
+        assert_eq!(polled(drain.unless_draining(pending::<()>())), Poll::Pending);
+        drain.begin();
+        assert_eq!(polled(drain.unless_draining(pending::<()>())), Poll::Ready(None));
+        assert_eq!(polled(drain.unless_draining(ready(1))), Poll::Ready(Some(1)));
+        assert_eq!(polled(drain.unless_draining_if(false, pending::<()>())), Poll::Pending);
     }
 }

@@ -129,6 +129,12 @@ impl<E: Env> Link<E> {
         }
     }
 
+    /// What is there already, if anything is.
+    pub fn fill_now(&self, buffers: &Buffers) -> Option<Buffer> {
+        let mut buffer = buffers.take();
+        matches!(self.try_fill(&mut buffer), Ok(Some(1..))).then_some(buffer)
+    }
+
     /// Waits until reading gives something. May be dropped and begun again.
     pub async fn readable(&self) -> Result<(), LinkError> {
         Ok(self.socket.readable().await?)

@@ -630,6 +630,29 @@ on_both_drivers! {
         assert_eq!(field(&client.response().0, "x-version"), Some("2"));
     }
 
+    fn a_drain_serves_the_first_request_of_who_came_before_it(driver: Driver) {
+        let (mut gate, backend) = one(driver, to("app"));
+        let mut idle = gate.client();
+        idle.send(GET);
+        let mut server = backend.accept();
+        server.head();
+        server.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        idle.response();
+        let mut silent = gate.client();
+        gate.counted(|counted| counted.event(Event::ConnectionAccepted) == 2);
+        let drained = std::thread::spawn(move || gate.proxy.drain(common::PATIENCE));
+        // The drain has begun.
+        idle.ends();
+        silent.send(GET);
+        server.head();
+        server.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        let (head, _) = silent.response();
+        assert_eq!((status(&head), field(&head, "connection")), (200, Some("close")));
+        silent.ends();
+        drop(silent);
+        assert!(drained.join().unwrap());
+    }
+
     fn a_drain_ends_connections_with_their_next_response(driver: Driver) {
         let (mut gate, backend) = one(driver, to("app"));
         let mut client = gate.client();

@@ -47,7 +47,8 @@ async fn serve_some<E: Env>(
     mut left: u64,
 ) {
     loop {
-        match wait_for_request(worker, &link, &mut inbox, PARK_AFTER).await {
+        let fresh = left == worker.limits.requests_per_connection_max;
+        match wait_for_request(worker, &link, &mut inbox, fresh, PARK_AFTER).await {
             Next::Request => {}
             Next::Nothing => return worker.env.spawn(park(Rc::clone(worker), link, arrival, left)),
             Next::End => return,
@@ -75,13 +76,18 @@ async fn serve_some<E: Env>(
 /// time, and the task that serves requests is several times as large.
 async fn park<E: Env>(worker: Rc<Worker<E>>, link: Rc<Link<E>>, arrival: Rc<Arrival>, left: u64) {
     let mut inbox = None;
-    match wait_for_request(&worker, &link, &mut inbox, worker.limits.idle_timeout).await {
-        Next::Request => {
-            let env = worker.env.clone();
-            env.spawn(async move { serve_some(&worker, link, arrival, inbox, left).await });
+    let mut fresh = left == worker.limits.requests_per_connection_max;
+    loop {
+        let patience = if fresh { worker.limits.header_read_timeout } else { worker.limits.idle_timeout };
+        match wait_for_request(&worker, &link, &mut inbox, fresh, patience).await {
+            Next::Request => {
+                let env = worker.env.clone();
+                return env.spawn(async move { serve_some(&worker, link, arrival, inbox, left).await });
+            }
+            Next::Nothing if fresh => fresh = false,
+            Next::Nothing => return worker.hit(Limit::Idle),
+            Next::End => return,
         }
-        Next::Nothing => worker.hit(Limit::Idle),
-        Next::End => {}
     }
 }
 
@@ -107,25 +113,28 @@ enum Fate {
     Reset,
 }
 
-/// Waits for the first byte of a request, without a buffer.
+/// Waits for the first byte of a request, without a buffer. A drain ends the wait, unless the connection is `fresh`: who
+/// just came was promised to be served.
 async fn wait_for_request<E: Env>(
     worker: &Worker<E>,
     link: &Link<E>,
     inbox: &mut Option<Buffer>,
+    fresh: bool,
     patience: Duration,
 ) -> Next {
     if inbox.as_ref().is_some_and(|buffer| !buffer.is_empty()) {
         return Next::Request;
     }
     *inbox = None;
-    match worker.drain.unless_draining(link.first_fill(&worker.buffers, patience)).await {
-        Some(Ok(Some(buffer))) => {
-            *inbox = Some(buffer);
-            Next::Request
-        }
-        Some(Err(LinkError::Idle)) => Next::Nothing,
-        Some(Ok(None) | Err(LinkError::Broken)) | None => Next::End,
-    }
+    let filling = link.first_fill(&worker.buffers, patience);
+    *inbox = match worker.drain.unless_draining_if(!fresh, filling).await {
+        Some(Ok(buffer)) => buffer,
+        Some(Err(LinkError::Idle)) => return Next::Nothing,
+        Some(Err(LinkError::Broken)) => return Next::End,
+        // A request may have come in the same moment.
+        None => link.fill_now(&worker.buffers),
+    };
+    if inbox.is_some() { Next::Request } else { Next::End }
 }
 
 async fn serve_request<E: Env>(
