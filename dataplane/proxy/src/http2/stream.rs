@@ -42,13 +42,17 @@ impl<E: Env> Source<E> {
         self.release();
         // Whoever is not ready waits in `next`, which leaves its own waker.
         let mut cx = Context::from_waker(Waker::noop());
-        match self.stream.poll_data(&mut cx) {
-            Poll::Ready(Some(Ok(bytes))) => {
-                self.ahead = Some(bytes);
-                true
+        loop {
+            match self.stream.poll_data(&mut cx) {
+                // Nothing that `next` would return for.
+                Poll::Ready(Some(Ok(bytes))) if bytes.is_empty() => {}
+                Poll::Ready(Some(Ok(bytes))) => {
+                    self.ahead = Some(bytes);
+                    return true;
+                }
+                Poll::Ready(Some(Err(_)) | None) => return true,
+                Poll::Pending => return false,
             }
-            Poll::Ready(Some(Err(_)) | None) => true,
-            Poll::Pending => false,
         }
     }
 
