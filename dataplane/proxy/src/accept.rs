@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringway_config::Bind;
+use rustix::io::Errno;
 
 use crate::connection;
 use crate::env::{Acceptor, Env};
@@ -57,19 +58,48 @@ fn accept_turn<E: Env>(worker: &Rc<Worker<E>>, bind: Bind, acceptor: &E::Accepto
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Turn::Empty),
             // The client went away while it was queued, or a signal came.
-            Err(error) if is_transient(error.kind()) => {}
+            Err(error) if is_transient(&error) => {}
             Err(error) => return Err(error),
         }
     }
     Ok(Turn::Full)
 }
 
-fn is_transient(kind: io::ErrorKind) -> bool {
-    matches!(
-        kind,
+/// Whether an error is of the one connection that was accepted. Linux hands on the network's errors that were pending on it
+/// (accept(2)).
+fn is_transient(error: &io::Error) -> bool {
+    let of_kind = matches!(
+        error.kind(),
         io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::Interrupted
             | io::ErrorKind::NotConnected
-    )
+    );
+    let of_network = matches!(
+        Errno::from_io_error(error),
+        Some(
+            Errno::NETDOWN
+                | Errno::PROTO
+                | Errno::NOPROTOOPT
+                | Errno::HOSTDOWN
+                | Errno::NONET
+                | Errno::HOSTUNREACH
+                | Errno::OPNOTSUPP
+                | Errno::NETUNREACH
+        )
+    );
+    of_kind || of_network
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_befell_one_connection_does_not_stop_accepting() {
+        let one = [Errno::CONNABORTED, Errno::PROTO, Errno::HOSTUNREACH, Errno::OPNOTSUPP, Errno::NONET];
+        assert!(one.into_iter().all(|errno| is_transient(&errno.into())));
+        let all = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::BADF];
+        assert!(!all.into_iter().any(|errno| is_transient(&errno.into())));
+    }
 }
