@@ -53,18 +53,22 @@ impl Sockets {
         Self { cores, inherited }
     }
 
-    /// A socket for each core, in order, and the address they are bound to (which names the port if 0 was asked).
+    /// At least a socket for each core, to be dealt in turn, and the address they are bound to (which names the port if 0
+    /// was asked).
     pub fn bind(&mut self, bind: Bind) -> io::Result<(Vec<OwnedFd>, SocketAddr)> {
         let mut sockets = match self.inherited.0.remove(&bind) {
             Some(passed) => passed.into_iter().map(Socket::from).collect(),
             None => vec![first(bind)?],
         };
         let address = local(&sockets[0])?;
-        // Passed sockets may be fewer than cores, and may not allow others beside them: then cores share.
+        // Passed sockets may be fewer than cores, and may not allow others beside them: then cores share. They may be more,
+        // as where 0.0.0.0 and [::] are one bind: then some cores serve several.
+        let passed = sockets.len();
         while sockets.len() < self.cores {
-            let next = match beside(&sockets[0], bind, address) {
+            let like = &sockets[sockets.len() % passed];
+            let next = match beside(like, bind, local(like)?) {
                 Ok(socket) => socket,
-                Err(_) => sockets[sockets.len() % self.cores.min(sockets.len())].try_clone()?,
+                Err(_) => like.try_clone()?,
             };
             sockets.push(next);
         }
@@ -148,6 +152,22 @@ mod tests {
         let port = taken.local_addr().unwrap().port();
         let error = Sockets::new(2, Inherited::default()).bind(Bind { port, ..LOOPBACK }).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn passed_sockets_are_dealt_in_turn_and_none_is_lost() {
+        let other = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (one, two) = (other(), other());
+        let addresses = [one.local_addr().unwrap(), two.local_addr().unwrap()];
+        for cores in 1..=4 {
+            let fds = [&one, &two].map(|listener| listener.try_clone().unwrap().into());
+            let inherited = Inherited(BTreeMap::from([(LOOPBACK, Vec::from(fds))]));
+            let (sockets, _) = Sockets::new(cores, inherited).bind(LOOPBACK).unwrap();
+            assert_eq!(sockets.len(), cores.max(2));
+            for (index, socket) in sockets.into_iter().enumerate() {
+                assert_eq!(local(&Socket::from(socket)).unwrap(), addresses[index % 2]);
+            }
+        }
     }
 
     #[test]
