@@ -15,7 +15,7 @@ use crate::worker::{Settings, Worker};
 /// Serves until the mailbox closes.
 pub async fn run<E: Env>(env: E, settings: Settings, snapshot: &Snapshot) {
     let worker = Worker::new(env, settings, snapshot);
-    let mut stops: BTreeMap<Bind, Vec<Rc<Signal>>> = BTreeMap::new();
+    let mut served: BTreeMap<Bind, Vec<Served>> = BTreeMap::new();
     {
         let worker = Rc::clone(&worker);
         worker.env.clone().spawn(async move { worker.timers.run(&worker.env).await });
@@ -30,13 +30,19 @@ pub async fn run<E: Env>(env: E, settings: Settings, snapshot: &Snapshot) {
                 let _ = done.try_send(());
             }
             Message::Listen { bind, socket } => {
-                let stop = Rc::new(Signal::default());
-                if listen(&worker, bind, socket, &stop) {
-                    stops.entry(bind).or_default().push(stop);
+                if let Some(socket) = listen(&worker, bind, socket) {
+                    served.entry(bind).or_default().push(socket);
                 }
             }
-            Message::Unlisten(bind) => {
-                stops.remove(&bind).into_iter().flatten().for_each(|stop| stop.notify());
+            Message::Unlisten(bind, done) => {
+                let sockets = served.remove(&bind).unwrap_or_default();
+                sockets.iter().for_each(|socket| socket.stop.notify());
+                worker.env.spawn(async move {
+                    for socket in sockets {
+                        socket.closed.wait().await;
+                    }
+                    let _ = done.try_send(());
+                });
             }
             Message::Report(to) => {
                 let _ = to.try_send(worker.report());
@@ -51,7 +57,8 @@ pub async fn run<E: Env>(env: E, settings: Settings, snapshot: &Snapshot) {
             Message::News { cluster, news } => worker.heard_news(&cluster, news),
             Message::Retire => worker.drain.retire(),
             Message::Drain(done) => {
-                std::mem::take(&mut stops).into_values().flatten().for_each(|stop| stop.notify());
+                let sockets = std::mem::take(&mut served).into_values().flatten();
+                sockets.for_each(|socket| socket.stop.notify());
                 worker.drain.begin();
                 let worker = Rc::clone(&worker);
                 worker.env.clone().spawn(async move {
@@ -64,17 +71,42 @@ pub async fn run<E: Env>(env: E, settings: Settings, snapshot: &Snapshot) {
     }
 }
 
-fn listen<E: Env>(worker: &Rc<Worker<E>>, bind: Bind, socket: E::Unattached, stop: &Rc<Signal>) -> bool {
+/// A socket that is being served.
+struct Served {
+    stop: Rc<Signal>,
+    closed: Rc<Signal>,
+}
+
+/// Tells that a socket is closed, however serving it ended.
+struct TellClosed(Rc<Signal>);
+
+impl Drop for TellClosed {
+    fn drop(&mut self) {
+        self.0.notify();
+    }
+}
+
+fn listen<E: Env>(worker: &Rc<Worker<E>>, bind: Bind, socket: E::Unattached) -> Option<Served> {
+    let (stop, closed) = (Rc::new(Signal::default()), Rc::new(Signal::default()));
+    let tell = TellClosed(Rc::clone(&closed));
     let attached = match bind.transport {
         Transport::Tcp => worker.env.attach_acceptor(socket).map(|acceptor| {
-            worker.env.spawn(accept(Rc::clone(worker), bind, acceptor, Rc::clone(stop)));
+            let serving = accept(Rc::clone(worker), bind, acceptor, Rc::clone(&stop));
+            worker.env.spawn(then_tell(serving, tell));
         }),
         Transport::Udp => worker.env.attach_datagrams(socket).map(|datagrams| {
-            worker.env.spawn(crate::udp::serve(Rc::clone(worker), bind, datagrams, Rc::clone(stop)));
+            let serving = crate::udp::serve(Rc::clone(worker), bind, datagrams, Rc::clone(&stop));
+            worker.env.spawn(then_tell(serving, tell));
         }),
     };
     if let Err(error) = &attached {
         tracing::error!(%error, port = bind.port, "a core cannot serve a socket it was given");
     }
-    attached.is_ok()
+    attached.ok().map(|()| Served { stop, closed })
+}
+
+/// The future owns the socket: it is closed when the await is over.
+async fn then_tell(serving: impl Future<Output = ()>, tell: TellClosed) {
+    serving.await;
+    drop(tell);
 }

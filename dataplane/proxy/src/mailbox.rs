@@ -21,8 +21,8 @@ pub enum Message<U> {
         /// The socket.
         socket: U,
     },
-    /// Serve this bind no more: empty the accept queue, then close the sockets.
-    Unlisten(Bind),
+    /// Serve this bind no more: empty the accept queue, close the sockets, then answer.
+    Unlisten(Bind, Done),
     /// Say what was counted so far.
     Report(flume::Sender<record::Snapshot>),
     /// About tokens of a limit; to its home.

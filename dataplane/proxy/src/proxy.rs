@@ -214,12 +214,7 @@ impl Proxy {
     fn rebind(&mut self) -> Vec<FailedBind> {
         let wanted: BTreeSet<Bind> = self.snapshot.compiled.binds().map(|(bind, ..)| bind).collect();
         let gone: Vec<Bind> = self.bound.keys().filter(|bind| !wanted.contains(bind)).copied().collect();
-        for bind in gone {
-            self.bound.remove(&bind);
-            for core in 0..self.cores() {
-                self.mailboxes.post(core, Message::Unlisten(bind));
-            }
-        }
+        self.unlisten(gone);
         let mut failed = Vec::new();
         for bind in wanted {
             if self.bound.contains_key(&bind) {
@@ -229,13 +224,31 @@ impl Proxy {
                 Err(error) => failed.push(FailedBind { listeners: self.listeners_of(bind), bind, error }),
                 Ok((sockets, address)) => {
                     self.bound.insert(bind, address);
-                    for (core, socket) in sockets.into_iter().enumerate() {
+                    for (index, socket) in sockets.into_iter().enumerate() {
+                        let core = index % self.cores();
                         self.mailboxes.post(core, Message::Listen { bind, socket: Unattached(socket) });
                     }
                 }
             }
         }
         failed
+    }
+
+    /// Closes the sockets of binds, and waits for that: one that follows may want the same port.
+    fn unlisten(&mut self, gone: Vec<Bind>) {
+        let (sender, receiver) = flume::unbounded();
+        let mut asked = 0;
+        for bind in gone {
+            self.bound.remove(&bind);
+            for core in 0..self.cores() {
+                self.mailboxes.post(core, Message::Unlisten(bind, sender.clone()));
+                asked += 1;
+            }
+        }
+        drop(sender);
+        let until = Instant::now() + UNLISTEN_WAIT;
+        // A core that still empties its queue by then is left to it: a bind that fails for it is tried again later.
+        let _ = (0..asked).all(|_| receiver.recv_deadline(until).is_ok());
     }
 
     fn listeners_of(&self, bind: Bind) -> Vec<ListenerKey> {
@@ -249,6 +262,9 @@ impl Proxy {
 
 /// How often a proxy is to be tended: ticket keys of listeners that nobody uses live so much longer at most.
 pub const TEND_EVERY: Duration = Duration::from_secs(3600);
+
+/// How long closing sockets is waited for: emptying their queues takes no longer, unless more keeps coming.
+const UNLISTEN_WAIT: Duration = Duration::from_secs(1);
 
 /// A core that does not answer for so long has ended, or is stuck: both are bugs.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);

@@ -97,9 +97,11 @@ impl Proxy {
     fn rebind(&self) {
         let wanted: BTreeSet<Bind> = self.snapshot.borrow().compiled.binds().map(|(bind, ..)| bind).collect();
         let bound = self.bound.replace(wanted.clone());
+        // Here a port is never in the way of another: nobody waits for the answers.
+        let (closed, _) = flume::unbounded();
         for core in 0..self.world.cores() {
             for bind in bound.difference(&wanted) {
-                self.world.post(core, Message::Unlisten(*bind));
+                self.world.post(core, Message::Unlisten(*bind, closed.clone()));
             }
             for bind in wanted.difference(&bound) {
                 self.world

@@ -269,7 +269,7 @@ fn mail_reaches_both_cores_in_order_and_late() {
             assert_eq!((env.core().index, env.core().count), (core, 2));
             env.clone().spawn(async move {
                 while let Some(message) = env.receive().await {
-                    let Message::Unlisten(bind) = message else { continue };
+                    let Message::Unlisten(bind, _) = message else { continue };
                     received.borrow_mut()[core].push(bind.port);
                 }
                 received.borrow_mut()[core].push(u16::MAX);
@@ -279,7 +279,7 @@ fn mail_reaches_both_cores_in_order_and_late() {
             for core in 0..2 {
                 // Half come from the outside, half from the other core.
                 let bind = Bind { address: None, port, transport: Transport::Tcp };
-                world.core(1 - core).post(core, Message::Unlisten(bind));
+                world.core(1 - core).post(core, Message::Unlisten(bind, flume::unbounded().0));
             }
         }
         assert!(received.borrow().iter().all(Vec::is_empty), "nothing arrives before anybody runs");
