@@ -14,12 +14,14 @@ use pin_project_lite::pin_project;
 use ringway_core::Instant;
 
 use crate::env::Env;
+use crate::race::{First, race};
 use crate::signal::Signal;
 
 /// How late a deadline may be noticed.
 pub const TICK: Duration = Duration::from_millis(10);
 /// Slots of the wheel: a turn is 10.24 s; what is later waits for more turns.
 const SLOTS: usize = 1024;
+const TICK_NANOS: u64 = TICK.as_nanos() as u64;
 
 /// The wheel of a core.
 #[derive(Clone)]
@@ -28,9 +30,12 @@ pub struct Timers(Rc<Wheel>);
 struct Wheel {
     /// Each the first of a list, so that queueing allocates nothing.
     slots: RefCell<Vec<Option<Rc<Entry>>>>,
-    /// How many entries are in the slots; at zero the wheel stands still.
-    queued: Cell<usize>,
-    started: Signal,
+    /// A bit for each slot that has entries: the wheel sleeps to the next one, or stands still.
+    filled: RefCell<[u64; SLOTS / 64]>,
+    /// The tick for which the wheel will wake by itself.
+    wakes: Cell<u64>,
+    /// There is an entry for an earlier one.
+    sooner: Signal,
     /// The tick that was handled last.
     tick: Cell<u64>,
 }
@@ -54,21 +59,30 @@ impl Timers {
     pub fn new() -> Self {
         Self(Rc::new(Wheel {
             slots: RefCell::new(vec![None; SLOTS]),
-            queued: Cell::new(0),
-            started: Signal::default(),
+            filled: RefCell::new([0; SLOTS / 64]),
+            wakes: Cell::new(0),
+            sooner: Signal::default(),
             tick: Cell::new(0),
         }))
     }
 
     /// Turns the wheel, for ever.
     pub async fn run<E: Env>(&self, env: &E) {
+        let wheel = &*self.0;
         loop {
-            if self.0.queued.get() == 0 {
-                self.0.started.wait().await;
+            let next = wheel.next_filled();
+            wheel.wakes.set(next.unwrap_or(u64::MAX));
+            match next {
+                None => wheel.sooner.wait().await,
+                Some(next) => {
+                    let at = start_of(next).max(env.now());
+                    match race(env.sleep_until(at), wheel.sooner.wait()).await {
+                        First::One(()) | First::Two(()) => {}
+                    }
+                }
             }
-            let next = Instant::ORIGIN
-                + TICK.saturating_mul(u32::try_from(self.0.tick.get() + 1).unwrap_or(u32::MAX));
-            env.sleep_until(next.max(env.now())).await;
+            // What is queued now is seen before the next sleep.
+            wheel.wakes.set(0);
             self.advance(env.now());
         }
     }
@@ -81,14 +95,16 @@ impl Timers {
     fn advance(&self, now: Instant) {
         let wheel = &*self.0;
         let target = tick_of(now);
+        if target <= wheel.tick.get() {
+            return;
+        }
         // After a long standstill one turn sees every slot.
-        let first = wheel.tick.get().max(target.saturating_sub(SLOTS as u64)) + 1;
-        for tick in first..=target {
+        let last = target.min(wheel.tick.get() + SLOTS as u64);
+        while let Some(tick) = wheel.next_filled().filter(|tick| *tick <= last) {
             wheel.tick.set(tick);
-            let mut due = wheel.slots.borrow_mut()[tick as usize % SLOTS].take();
+            let mut due = wheel.take(tick);
             while let Some(entry) = due {
                 due = entry.next.take();
-                wheel.queued.set(wheel.queued.get() - 1);
                 entry.queued.set(false);
                 if !entry.armed.get() {
                     continue;
@@ -104,6 +120,7 @@ impl Timers {
                 }
             }
         }
+        wheel.tick.set(target);
     }
 }
 
@@ -117,13 +134,36 @@ impl Wheel {
     fn queue(&self, entry: &Rc<Entry>) {
         // The slot after the one in which it falls due, so that it is never early.
         let tick = (tick_of(entry.at.get()) + 1).max(self.tick.get() + 1);
-        let slot = &mut self.slots.borrow_mut()[tick as usize % SLOTS];
+        let index = tick as usize % SLOTS;
+        let slot = &mut self.slots.borrow_mut()[index];
         entry.next.replace(slot.replace(Rc::clone(entry)));
         entry.queued.set(true);
-        self.queued.set(self.queued.get() + 1);
-        if self.queued.get() == 1 {
-            self.started.notify();
+        self.filled.borrow_mut()[index / 64] |= 1 << (index % 64);
+        if tick < self.wakes.get() {
+            self.sooner.notify();
         }
+    }
+
+    fn take(&self, tick: u64) -> Option<Rc<Entry>> {
+        let index = tick as usize % SLOTS;
+        self.filled.borrow_mut()[index / 64] &= !(1 << (index % 64));
+        self.slots.borrow_mut()[index].take()
+    }
+
+    /// The first tick after the one handled last whose slot has entries.
+    fn next_filled(&self) -> Option<u64> {
+        let first = self.tick.get() + 1;
+        let filled = self.filled.borrow();
+        let mut ahead = 0;
+        while ahead < SLOTS as u64 {
+            let index = (first + ahead) as usize % SLOTS;
+            let rest = filled[index / 64] >> (index % 64);
+            if rest != 0 {
+                return Some(first + ahead + u64::from(rest.trailing_zeros()));
+            }
+            ahead += 64 - index as u64 % 64;
+        }
+        None
     }
 }
 
@@ -140,7 +180,11 @@ impl Drop for Wheel {
 }
 
 fn tick_of(at: Instant) -> u64 {
-    at.as_nanos() / TICK.as_nanos() as u64
+    at.as_nanos() / TICK_NANOS
+}
+
+fn start_of(tick: u64) -> Instant {
+    Instant::ORIGIN + Duration::from_nanos(tick.saturating_mul(TICK_NANOS))
 }
 
 /// A place on the wheel that is used for one wait after another.
@@ -242,5 +286,51 @@ impl<F: Future> Future for Within<'_, F> {
         *this.armed = true;
         this.deadline.arm(*this.at, cx.waker());
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(millis: u64) -> Instant {
+        Instant::ORIGIN + Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn the_next_filled_slot_is_found_from_everywhere() {
+        for tick in [0, 1, 63, 64, 100, 1023, 1024, 5_000_000_000] {
+            for ahead in [1, 2, 62, 63, 64, 65, 500, 1000, 1023, 1024] {
+                let timers = Timers::new();
+                timers.0.tick.set(tick);
+                assert_eq!(timers.0.next_filled(), None);
+                let deadline = timers.deadline();
+                deadline.arm(start_of(tick + ahead - 1), Waker::noop());
+                assert_eq!(timers.0.next_filled(), Some(tick + ahead), "{ahead} after {tick}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_deadline_is_noticed_at_most_two_ticks_late_and_never_early() {
+        // Within a turn, after several, and after a run of two years.
+        for began in [0, 7, 730 * 24 * 3_600_000] {
+            for millis in [1, 10, 99, 5_000, 10_240, 25_003] {
+                let timers = Timers::new();
+                timers.advance(after(began));
+                let deadline = timers.deadline();
+                let at = after(began + millis);
+                deadline.arm(at, Waker::noop());
+                let mut wakes = 0;
+                while !deadline.fired() {
+                    let now = start_of(timers.0.next_filled().expect("it is queued"));
+                    timers.advance(now);
+                    wakes += 1;
+                    assert_eq!(deadline.fired(), now >= at, "{millis} ms after {began}");
+                    assert!(now.since(at) <= 2 * TICK);
+                }
+                assert!(wakes <= 1 + millis / 10_240 + 1, "{wakes} for {millis} ms");
+            }
+        }
     }
 }
