@@ -103,6 +103,24 @@ impl<E: Env> Link<E> {
         self.tls.as_ref()?.borrow().facts()?.alpn
     }
 
+    /// The same as [`first_fill`](Self::first_fill), however long it takes.
+    pub async fn first_fill_whenever(&self, buffers: &Buffers) -> Result<Option<Buffer>, LinkError> {
+        // Bytes may be in the session that the socket does not know of.
+        let mut look = self.tls.is_some();
+        loop {
+            if look {
+                let mut buffer = buffers.take();
+                match self.try_fill(&mut buffer)? {
+                    Some(0) => return Ok(None),
+                    Some(_) => return Ok(Some(buffer)),
+                    None => {}
+                }
+            }
+            self.readable().await?;
+            look = true;
+        }
+    }
+
     /// Waits for bytes without holding a buffer, then takes one for them. `None`: the other end has ended.
     pub async fn first_fill(
         &self,

@@ -639,7 +639,7 @@ on_both_drivers! {
         server.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
         idle.response();
         let mut silent = gate.client();
-        gate.counted(|counted| counted.event(Event::ConnectionAccepted) == 2);
+        gate.counted(|counted| counted.events(Event::ConnectionAccepted) == 2);
         let drained = std::thread::spawn(move || gate.proxy.drain(common::PATIENCE));
         // The drain has begun.
         idle.ends();

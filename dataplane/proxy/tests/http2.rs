@@ -4,13 +4,16 @@
 mod common;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use common::{Gate, PATIENCE, Server, Setup, to};
 use h2::client::SendRequest;
 use http::{HeaderMap, Request, Response};
 use ringway_config::UpstreamProtocol;
+use ringway_core::limits::Limits;
 use ringway_proxy::io::Driver;
+use ringway_proxy::worker::Settings;
 use tokio::net::{TcpListener, TcpStream};
 
 /// Runs an asynchronous conversation to its end, or fails.
@@ -113,6 +116,35 @@ fn streams_share_a_connection_to_an_http1_backend(driver: Driver) {
             assert_eq!(String::from_utf8(text).unwrap(), format!("/{index}"));
         }
     });
+}
+
+fn a_stream_that_waits_keeps_its_connection(driver: Driver) {
+    let backend = Server::listen();
+    let (answer, answered) = std::sync::mpsc::channel();
+    let address = backend.address;
+    let playing = std::thread::spawn(move || {
+        let mut peer = backend.accept();
+        peer.head();
+        answered.recv().unwrap();
+        peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        peer
+    });
+    let limits = Limits { idle_timeout: Duration::from_millis(100), ..Limits::default() };
+    let setup = Setup::new().cluster("app", &[address]).http(vec![to("app")]);
+    let gate = setup.serve_with(driver, 1, Settings { limits, ..Settings::default() });
+    let address = gate.address();
+    converse(async {
+        let mut client = connect(address).await;
+        let request = Request::get("http://a.test/").body(()).unwrap();
+        let (waiting, _) = client.send_request(request, true).unwrap();
+        // A later connection without streams ends, so the first one has been as quiet for as long.
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (_idle, connection) = h2::client::handshake(stream).await.unwrap();
+        connection.await.unwrap();
+        answer.send(()).unwrap();
+        assert_eq!(waiting.await.unwrap().status(), 200);
+    });
+    drop(playing.join().unwrap());
 }
 
 fn bodies_and_trailers_pass_both_ways(driver: Driver) {

@@ -35,6 +35,8 @@ struct Shared {
     dirty: Signal,
     /// The codec waits for room in `out`, or for the end.
     waiting: RefCell<Option<Waker>>,
+    /// The codec waits for bytes.
+    reading: RefCell<Option<Waker>>,
     closing: Cell<bool>,
     closed: Cell<bool>,
     broken: Cell<bool>,
@@ -63,10 +65,11 @@ impl Transport {
     }
 }
 
-/// Fills the inbox whenever it is empty. Polled by `poll_read` only.
+/// Fills the inbox whenever it is empty. Polled by `poll_read` only. Without patience: a quiet connection may carry
+/// streams that wait, and how long those may do so is known to whoever serves them.
 async fn read_ahead<E: Env>(worker: Rc<Worker<E>>, link: Rc<Link<E>>, shared: Rc<Shared>) {
     loop {
-        let next = match link.first_fill(&worker.buffers, worker.limits.idle_timeout).await {
+        let next = match link.first_fill_whenever(&worker.buffers).await {
             Ok(Some(buffer)) => Inbox::Filled(buffer),
             Ok(None) => Inbox::Ended,
             Err(_) => Inbox::Broken,
@@ -99,6 +102,11 @@ async fn write_behind<E: Env>(worker: Rc<Worker<E>>, link: Rc<Link<E>>, shared: 
                 shared.broken.set(true);
                 shared.closed.set(true);
                 shared.wake();
+                // A codec that only reads would not learn of it.
+                let reading = shared.reading.take();
+                if let Some(reading) = reading {
+                    reading.wake();
+                }
                 return;
             }
         }
@@ -159,11 +167,18 @@ impl AsyncRead for Transport {
                     }
                     Inbox::Ended => return Poll::Ready(Ok(())),
                     Inbox::Broken => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+                    Inbox::Empty if this.shared.broken.get() => return Poll::Ready(Err(broken())),
                     Inbox::Empty => {}
                 }
             }
             match this.reader.as_mut().poll(cx) {
-                Poll::Pending if matches!(*this.shared.inbox.borrow(), Inbox::Empty) => return Poll::Pending,
+                Poll::Pending if matches!(*this.shared.inbox.borrow(), Inbox::Empty) => {
+                    match &mut *this.shared.reading.borrow_mut() {
+                        Some(old) => old.clone_from(cx.waker()),
+                        none => *none = Some(cx.waker().clone()),
+                    }
+                    return Poll::Pending;
+                }
                 Poll::Pending => {}
                 Poll::Ready(()) => return Poll::Ready(Ok(())),
             }

@@ -1,5 +1,6 @@
 //! A client's HTTP/2 connection: every stream is served by a task of its own.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use http::{Method, Request, StatusCode};
 use ringway_core::http1::{BodyFraming, Refusal, encode};
 use ringway_core::limits::Limits;
 use ringway_core::record::Limit;
-use ringway_core::{Answer, Arrival, Fields, ResponseHead};
+use ringway_core::{Answer, Arrival, Fields, Instant, ResponseHead};
 
 use super::body_failure;
 use super::io::Transport;
@@ -41,10 +42,26 @@ pub async fn serve_connection<E: Env>(
     let Ok(Ok(mut connection)) = shaken else { return worker.hit(Limit::Handshake) };
     let mut left = worker.limits.requests_per_connection_max;
     let mut leaving = false;
+    let streams = Rc::new(Streams::default());
+    let deadline = worker.timers.deadline();
+    let idle = worker.limits.idle_timeout;
+    let mut until = worker.env.now() + idle;
     loop {
-        let next = match leaving {
-            true => Some(connection.accept().await),
-            false => worker.drain.unless_draining(connection.accept()).await,
+        let accepting = worker.drain.unless_draining_if(!leaving, connection.accept());
+        let Ok(next) = deadline.within(until, accepting).await else {
+            let now = worker.env.now();
+            match streams.idle_since(now) + idle {
+                later if later > now => until = later,
+                // It was told to leave, and there is nothing that it could still be told.
+                _ if leaving => return,
+                _ => {
+                    worker.hit(Limit::Idle);
+                    connection.graceful_shutdown();
+                    leaving = true;
+                    until = now + worker.limits.linger_timeout;
+                }
+            }
+            continue;
         };
         let Some(next) = next else {
             // GOAWAY: streams that are there go on, the client opens no further ones.
@@ -61,7 +78,11 @@ pub async fn serve_connection<E: Env>(
                 }
                 let (worker, arrival) = (Rc::clone(worker), Rc::clone(&arrival));
                 let env = worker.env.clone();
-                env.spawn(async move { serve_stream(&worker, &arrival, request, reply).await });
+                let open = OpenStream::new(&streams, env.clone());
+                env.spawn(async move {
+                    serve_stream(&worker, &arrival, request, reply).await;
+                    drop(open);
+                });
             }
             Some(Err(error)) => {
                 if error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
@@ -71,6 +92,40 @@ pub async fn serve_connection<E: Env>(
             }
             None => return close(connection).await,
         }
+    }
+}
+
+/// The streams of a connection that are being served.
+#[derive(Default)]
+struct Streams {
+    open: Cell<usize>,
+    last_ended: Cell<Instant>,
+}
+
+impl Streams {
+    /// Since when none is open; `now` if one is.
+    fn idle_since(&self, now: Instant) -> Instant {
+        if self.open.get() > 0 { now } else { self.last_ended.get() }
+    }
+}
+
+/// A stream that is being served; over when dropped.
+struct OpenStream<E: Env> {
+    streams: Rc<Streams>,
+    env: E,
+}
+
+impl<E: Env> OpenStream<E> {
+    fn new(streams: &Rc<Streams>, env: E) -> Self {
+        streams.open.set(streams.open.get() + 1);
+        Self { streams: Rc::clone(streams), env }
+    }
+}
+
+impl<E: Env> Drop for OpenStream<E> {
+    fn drop(&mut self) {
+        self.streams.open.set(self.streams.open.get() - 1);
+        self.streams.last_ended.set(self.env.now());
     }
 }
 
@@ -134,7 +189,7 @@ async fn serve_stream<E: Env>(
             crate::body::Source::Http2(Source::new(worker.env.clone(), &worker.timers, stream, idle))
         }
     };
-    let body_held = std::cell::Cell::new(true);
+    let body_held = Cell::new(true);
     let mut exchange = Exchange {
         arrival,
         request: head,
@@ -159,7 +214,7 @@ async fn refuse<E: Env>(
     reply: &mut Reply<E>,
     refusal: Refusal,
     scratch: crate::worker::ScratchLease<E>,
-    started: ringway_core::Instant,
+    started: Instant,
 ) {
     let answer = refusal.answer();
     let sent = reply.answer(&answer, &Method::GET, &worker.date()).await;
