@@ -1,5 +1,5 @@
 //! The support table of `README.md`: it names what a GatewayClass claims, fixtures that are there, and every one of
-//! them; and it calls nothing translated that no fixture shows.
+//! them; and it calls nothing translated that no fixture shows, and nothing served that no test over sockets names.
 #![expect(clippy::disallowed_methods, reason = "the table and the cases are files")]
 
 use std::collections::BTreeSet;
@@ -42,10 +42,44 @@ fn table() -> Vec<Row> {
         .collect()
 }
 
+/// What is served is translated first.
+fn is_translated(state: &str) -> bool {
+    state == "translated" || state == "served"
+}
+
+/// Features that tests over sockets name: `features:` of the traffic files, and lines `//! Features: …` of the suites.
+fn proved() -> BTreeSet<String> {
+    let suites = root().join("../tests/e2e");
+    let mut proved = BTreeSet::new();
+    for folder in ["features", "tests"] {
+        for entry in fs::read_dir(suites.join(folder)).unwrap() {
+            let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+            let listed = text.split_once("\nfeatures:").and_then(|(_, rest)| rest.split_once("exchanges:"));
+            let named = text.lines().filter_map(|line| line.strip_prefix("//! Features: "));
+            for list in named.chain(listed.map(|(list, _)| list)) {
+                let words = list.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+                proved.extend(words.map(str::to_owned));
+            }
+        }
+    }
+    proved
+}
+
+#[test]
+fn what_is_served_is_what_a_test_over_sockets_names() {
+    let proved = proved();
+    let wrong: Vec<_> = table()
+        .into_iter()
+        .filter(|row| (row.state == "served") != proved.contains(&row.feature))
+        .map(|row| (row.feature, row.state))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
 #[test]
 fn every_feature_that_a_class_claims_is_in_the_table_as_translated() {
     let translated: BTreeSet<String> =
-        table().into_iter().filter(|row| row.state == "translated").map(|row| row.feature).collect();
+        table().into_iter().filter(|row| is_translated(&row.state)).map(|row| row.feature).collect();
     let missing: Vec<_> = SUPPORTED_FEATURES.iter().filter(|name| !translated.contains(**name)).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
@@ -53,7 +87,7 @@ fn every_feature_that_a_class_claims_is_in_the_table_as_translated() {
 #[test]
 fn what_is_translated_has_a_fixture_and_what_is_named_is_there() {
     for row in table() {
-        assert!(row.state != "translated" || !row.fixtures.is_empty(), "{}", row.feature);
+        assert!(!is_translated(&row.state) || !row.fixtures.is_empty(), "{}", row.feature);
         for fixture in &row.fixtures {
             assert!(root().join("fixtures").join(fixture).is_dir(), "{}: {fixture}", row.feature);
         }

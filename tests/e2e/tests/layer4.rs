@@ -1,4 +1,6 @@
 //! TCPRoute and UDPRoute: bytes and datagrams as they are, both ways, to their ends.
+//!
+//! Features: TCPRoute, UDPRoute
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};

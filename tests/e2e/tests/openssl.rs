@@ -1,4 +1,6 @@
 //! `openssl s_client` against HTTPS listeners: versions, names, client certificates, tickets.
+//!
+//! Features: GatewayFrontendClientCertificateValidation, GatewayFrontendClientCertificateValidationInsecureFallback
 
 use std::path::Path;
 

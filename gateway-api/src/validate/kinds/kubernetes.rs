@@ -14,7 +14,6 @@ use super::rules::{duplicates, has, items, items_of, of};
 use super::shared::{ANY_TEXT, PORT, kind};
 
 const TRANSPORT: Field = defaulted("protocol", Shape::OneOf(&["TCP", "UDP", "SCTP"]), Text("TCP"));
-const OPTIONAL_PORT_NAME: Shape = formed(0, 63, &form::DNS_LABEL);
 
 pub(super) const SERVICE: Shape = kind![optional(
     "spec",
