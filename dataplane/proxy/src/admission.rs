@@ -1,6 +1,6 @@
 //! Limits that hold over all cores, as a core meets them: it takes a token, or waits for one, and carries the messages.
 //!
-//! What is decided is in `ringway-core`'s `admission`. A [`Gate`] is one limit on one core; the [`Homes`] are what this core decides for
+//! What is decided is in `ringway-core`'s `admission`. A [`Gate`] is one limit on one core; a [`Home`] is what this core decides for
 //! all. A token is a value: dropping it frees it, however the request or connection that held it ends. A limit is told from an
 //! earlier one of the same name by its epoch, the configuration that brought it, which is the same on all cores.
 

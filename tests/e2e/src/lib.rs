@@ -1,7 +1,7 @@
 //! What the end-to-end suites stand on: the real binary on free ports, scripted and packaged peers, a plain client.
 //!
 //! A suite starts a [`Gateway`] on manifests that it writes ([`manifest`]), in front of a [`Backend`] of its own or of
-//! a packaged program ([`peer`]), and speaks to it over sockets. Nothing here knows ringway's code: what is checked is
+//! a packaged program (`peer`), and speaks to it over sockets. Nothing here knows ringway's code: what is checked is
 //! what a user could see. Every wait has a deadline ([`wait`]), and nothing sleeps to be in time.
 #![forbid(unsafe_code)]
 
