@@ -257,7 +257,10 @@ impl<E: Env> Cluster<E> {
         };
         let unused: Vec<_> = {
             let mut shared = self.shared.borrow_mut();
-            shared.values_mut().flat_map(|pool| pool.expire(now)).collect()
+            let unused = shared.values_mut().flat_map(|pool| pool.expire(now)).collect();
+            // Those of endpoints that are gone end with their last stream.
+            shared.retain(|endpoint, pool| !pool.is_empty() || self.is_listed(*endpoint));
+            unused
         };
         drop((closed, unused));
     }
@@ -285,19 +288,23 @@ impl<E: Env> Cluster<E> {
         if same {
             return;
         }
-        self.endpoints.replace(endpoints.map(Arc::clone));
+        let before = self.endpoints.replace(endpoints.map(Arc::clone));
         self.renamed.notify();
         match endpoints.map(|set| &set.source) {
             Some(EndpointSource::Listed(listed)) => {
                 self.resolved(listed);
                 self.asked();
             }
-            // Resolving begins with what is known: nothing, or the addresses of before.
-            Some(EndpointSource::Dns { .. }) if self.balancer.borrow().is_empty() => {
-                let before = self.asked.replace(Rc::default());
-                before.open();
+            Some(source @ EndpointSource::Dns { .. }) => {
+                // Resolving begins with what is known: of the same name, the addresses of before.
+                if before.is_none_or(|before| before.source != *source) {
+                    self.resolved(&[]);
+                }
+                if self.balancer.borrow().is_empty() {
+                    let before = self.asked.replace(Rc::default());
+                    before.open();
+                }
             }
-            Some(EndpointSource::Dns { .. }) => {}
             None => {
                 self.resolved(&[]);
                 self.asked();

@@ -121,6 +121,7 @@ async fn forward<E: Env>(
         let pick = cluster.balancer.borrow_mut().pick(worker.env.draw(), now, &tried);
         let Some(pick) = pick else { break Err(Failure::NoEndpoint) };
         summary.attempts += 1;
+        summary.details = "";
         summary.endpoint = Some(pick.address);
         let attempt = Attempt {
             forward,
@@ -276,7 +277,9 @@ impl<E: Env> Attempt<'_, E> {
         let method = request.method.clone();
         let sent_whole = Cell::new(false);
         let body_held = body.held();
-        let receiving = Receiving { attempt: self, method, reused, upgrade, attempts, summary, body_held };
+        let informed = false;
+        let receiving =
+            Receiving { attempt: self, method, reused, upgrade, attempts, summary, body_held, informed };
         let outcome = if body.is_empty() || exchange_upgrade {
             // A response may have been sent before the connection broke: look for it in any case.
             let outcome = if upgrade { up.flush().await } else { up.end(&Fields::new()).await };
@@ -375,6 +378,8 @@ struct Receiving<'a, 'b, E: Env> {
     summary: &'a mut Summary,
     /// Whether the body that was sent so far is still held.
     body_held: &'a Cell<bool>,
+    /// A 1xx came: the upstream has the request, so it may have acted on it.
+    informed: bool,
 }
 
 /// What an upgraded exchange goes on with: the client's bytes, and where they go.
@@ -405,6 +410,7 @@ impl<E: Env> Receiving<'_, '_, E> {
             };
             match start.kind {
                 ResponseKind::Informational => {
+                    self.informed = true;
                     headers::strip_hop_by_hop(&mut response.fields, false);
                     Box::pin(reply.inform(response)).await.map_err(|_| Failure::ClientGone)?;
                 }
@@ -534,8 +540,11 @@ impl<E: Env> Receiving<'_, '_, E> {
         }
     }
 
-    fn no_response(&self, no: NoResponse) -> Failure {
-        let unanswered = Evidence::Unanswered { reused: self.reused };
+    fn no_response(&mut self, no: NoResponse) -> Failure {
+        let unanswered = match self.informed {
+            true => Evidence::Answered,
+            false => Evidence::Unanswered { reused: self.reused },
+        };
         let (evidence, cause) = match no {
             NoResponse::Refused => (Evidence::Refused, UpstreamCause::Closed),
             NoResponse::Unanswered => (unanswered, UpstreamCause::Closed),
@@ -544,7 +553,10 @@ impl<E: Env> Receiving<'_, '_, E> {
                 self.attempt.worker.hit(Limit::ResponseHeader);
                 (unanswered, UpstreamCause::Timeout)
             }
-            NoResponse::Bad(_) => (Evidence::Answered, UpstreamCause::Protocol),
+            NoResponse::Bad(details) => {
+                self.summary.details = details;
+                (Evidence::Answered, UpstreamCause::Protocol)
+            }
         };
         self.attempt.failure(evidence, cause)
     }
@@ -605,6 +617,10 @@ async fn fail<E: Env>(
         return cut_off(exchange, failure, summary);
     };
     forward.apply_response(facts, &mut answer.fields);
+    // What exactly the upstream did wrong is for the log alone.
+    if !summary.details.is_empty() {
+        answer.details = summary.details;
+    }
     if let Err(failure) = answer_with(exchange, worker, answer, summary).await {
         cut_off(exchange, &failure, summary);
     }

@@ -332,6 +332,24 @@ on_both_drivers! {
         goes_on(&mut client, &backend, None);
     }
 
+    fn a_request_that_a_1xx_told_of_is_not_sent_again(driver: Driver) {
+        let (gate, backend) = one(driver, to("app"));
+        let mut client = gate.client();
+        client.send(GET);
+        let mut server = backend.accept();
+        server.head();
+        server.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        client.response();
+        // On a reused connection, so that it would be if nothing had come.
+        client.send(GET);
+        server.head();
+        server.send("HTTP/1.1 103 Early Hints\r\n\r\n");
+        assert_eq!(status(&client.head()), 103);
+        drop(server);
+        assert!(status(&client.response().0) >= 502);
+        assert!(backend.is_unused());
+    }
+
     fn a_connection_that_the_backend_closed_while_idle_is_not_used(driver: Driver) {
         let (gate, backend) = one(driver, to("app"));
         let mut client = gate.client();

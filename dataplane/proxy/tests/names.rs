@@ -34,6 +34,10 @@ on_both_drivers! {
         client.send("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n");
         let (head, body) = client.response();
         assert_eq!((status(&head), body.as_str()), (200, "a.test"));
+        // The addresses of the old name are not the new one's.
+        gate.apply(named("elsewhere.invalid", backend.port()));
+        client.send("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n");
+        assert_eq!(status(&client.response().0), 503);
         gate.apply(Setup::new().cluster("app", &[]));
         client.send("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n");
         assert_eq!(status(&client.response().0), 503);
