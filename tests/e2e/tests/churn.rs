@@ -165,7 +165,11 @@ fn requests_and_streams_outlive_any_number_of_changes(driver: Driver) {
             done.expect("no request failed and no answer was out of date");
         }
         watcher.join().expect("/config never went back");
-        let after = gateway.resident_bytes();
+        // The configuration that the last change replaced is given back when its last request has ended.
+        let bound = resident + resident / 10;
+        let after = eventually("memory comes back to within a tenth", || {
+            Some(gateway.resident_bytes()).filter(|bytes| *bytes <= bound)
+        });
 
         let asked = asked.load(Ordering::Relaxed);
         let name = |what: &str| format!("{what}, {driver:?}, {routes} routes, {changes} changes");
@@ -174,7 +178,6 @@ fn requests_and_streams_outlive_any_number_of_changes(driver: Driver) {
         figure("churn", &name("streams that lived through it"), 2 * streams);
         figure("churn", &name("resident KiB, first and last"), format!("{} {}", resident >> 10, after >> 10));
         assert!(asked > 0);
-        assert!(after <= resident + resident / 10, "{resident} bytes became {after}");
     });
 }
 
