@@ -12,6 +12,7 @@ use ringway_core::{Failure, Fields};
 
 use crate::body::{BodyFailure, Chunk, Frame, Sink, Source};
 use crate::env::Env;
+use crate::mirror::Copies;
 use crate::race::{First, race};
 
 /// Something that frames are pulled from: a [`Source`], or an [`Upload`] that can be pulled again.
@@ -152,6 +153,8 @@ pub struct Upload<'c, E: Env> {
     ended: Option<Fields>,
     received: u64,
     bytes_max: Option<u64>,
+    /// What is to leave once the body has come whole.
+    copies: Option<Box<Copies<E>>>,
 }
 
 impl<'c, E: Env> Upload<'c, E> {
@@ -167,6 +170,15 @@ impl<'c, E: Env> Upload<'c, E> {
             ended: None,
             received: 0,
             bytes_max: None,
+            copies: None,
+        }
+    }
+
+    /// Has copies sent as soon as the body has come whole: at once if it has.
+    pub(crate) fn copy_to(&mut self, copies: Box<Copies<E>>) {
+        match self.is_ended() {
+            true => copies.send(&self.kept),
+            false => self.copies = Some(copies),
         }
     }
 
@@ -205,11 +217,6 @@ impl<'c, E: Env> Upload<'c, E> {
         }
     }
 
-    /// What is held of the body, if that is all of it.
-    pub fn whole(&self) -> Option<&[u8]> {
-        (self.is_ended() && self.held.get()).then_some(&self.kept)
-    }
-
     /// Whether the body was received to its end.
     pub fn is_ended(&self) -> bool {
         self.ended.is_some() || self.source.is_empty()
@@ -231,6 +238,7 @@ impl<'c, E: Env> Upload<'c, E> {
         self.held.set(false);
         self.kept = Vec::new();
         self.given = 0;
+        self.copies = None;
         while !self.is_ended() && self.source.is_ready() {
             if self.next().await.is_err() {
                 return;
@@ -269,10 +277,15 @@ impl<E: Env> Frames for Upload<'_, E> {
             return Ok(Frame::End(trailers.clone()));
         }
         // Split so that the frame borrows the source alone.
-        let Self { source, kept, kept_bytes_max, held, given, ended, received, bytes_max } = self;
+        let Self { source, kept, kept_bytes_max, held, given, ended, received, bytes_max, copies } = self;
         let frame = source.next().await?;
         match &frame {
-            Frame::End(trailers) => *ended = Some(trailers.clone()),
+            Frame::End(trailers) => {
+                *ended = Some(trailers.clone());
+                if let Some(copies) = copies.take() {
+                    copies.send(kept);
+                }
+            }
             Frame::Data(chunk) => {
                 let bytes = chunk.as_slice();
                 *received += bytes.len() as u64;
@@ -284,6 +297,9 @@ impl<E: Env> Frames for Upload<'_, E> {
                 } else {
                     held.set(false);
                     *kept = Vec::new();
+                    if let Some(copies) = copies.take() {
+                        copies.too_large();
+                    }
                 }
                 *given = kept.len();
             }

@@ -1,7 +1,7 @@
 //! Copies of requests to other clusters: sent beside the request, their responses read and forgotten (checklist F7).
 //!
-//! A body is copied once it has passed whole and was held (`replay_bytes_max`): a copy never slows a request down.
-//! Copies under way are bounded by `mirrors_max`; further ones are not made, and counted.
+//! A copy leaves once the body has come whole and was held (`replay_bytes_max`): a copy neither slows a request down nor
+//! waits for its answer. Copies under way are bounded by `mirrors_max`; further ones are not made, and counted.
 
 use std::rc::Rc;
 
@@ -13,41 +13,56 @@ use ringway_core::{Fields, ResponseHead};
 use crate::body::{Chunk, Frame};
 use crate::cluster::{Cluster, InFlight};
 use crate::env::Env;
-use crate::exchange::Exchange;
 use crate::upstream;
 use crate::worker::Worker;
 
-/// Sends the copies of a request whose body has passed.
-pub(crate) fn send<E: Env>(
-    worker: &Rc<Worker<E>>,
-    copies: Vec<MirrorTo<Cluster<E>>>,
-    exchange: &Exchange<'_, E>,
-) {
-    if copies.is_empty() {
-        return;
+/// The copies of a request whose body is still coming. Those that never left are counted when it is dropped.
+pub(crate) struct Copies<E: Env> {
+    worker: Rc<Worker<E>>,
+    to: Vec<MirrorTo<Cluster<E>>>,
+}
+
+impl<E: Env> Copies<E> {
+    /// Boxed: most requests have none. `None` for none.
+    pub(crate) fn of(worker: &Rc<Worker<E>>, to: Vec<MirrorTo<Cluster<E>>>) -> Option<Box<Self>> {
+        (!to.is_empty()).then(|| Box::new(Self { worker: Rc::clone(worker), to }))
     }
-    let body: Option<Rc<[u8]>> = if exchange.upgrade { None } else { exchange.body.whole().map(Rc::from) };
-    for copy in copies {
-        let place = worker.mirrors.take(worker.limits.mirrors_max);
-        let (body, place) = match (&body, place) {
-            (Some(body), Some(place)) => (Rc::clone(body), place),
-            (_, place) => {
-                worker.hit(if place.is_none() { Limit::Mirrors } else { Limit::ReplayBytes });
-                worker.count(Event::MirrorDropped);
-                continue;
-            }
-        };
-        worker.count(Event::MirrorSent);
-        let worker = Rc::clone(worker);
-        let env = worker.env.clone();
-        env.spawn(async move {
-            let until = worker.env.now() + worker.limits.response_header_timeout;
-            let deadline = worker.timers.deadline();
-            // Whatever comes of it, nobody waits for it.
-            let _ = deadline.within(until, deliver(&worker, copy, &body)).await;
-            drop(place);
-        });
+
+    /// Sends them with this body, each by a task of its own.
+    pub(crate) fn send(mut self, body: &[u8]) {
+        let body: Rc<[u8]> = Rc::from(body);
+        for copy in std::mem::take(&mut self.to) {
+            send(&self.worker, copy, Rc::clone(&body));
+        }
     }
+
+    /// The body is longer than what may be held.
+    pub(crate) fn too_large(self) {
+        self.worker.hit(Limit::ReplayBytes);
+    }
+}
+
+impl<E: Env> Drop for Copies<E> {
+    fn drop(&mut self) {
+        self.to.iter().for_each(|_| self.worker.count(Event::MirrorDropped));
+    }
+}
+
+fn send<E: Env>(worker: &Rc<Worker<E>>, copy: MirrorTo<Cluster<E>>, body: Rc<[u8]>) {
+    let Some(place) = worker.mirrors.take(worker.limits.mirrors_max) else {
+        worker.hit(Limit::Mirrors);
+        return worker.count(Event::MirrorDropped);
+    };
+    worker.count(Event::MirrorSent);
+    let worker = Rc::clone(worker);
+    let env = worker.env.clone();
+    env.spawn(async move {
+        let until = worker.env.now() + worker.limits.response_header_timeout;
+        let deadline = worker.timers.deadline();
+        // Whatever comes of it, nobody waits for it.
+        let _ = deadline.within(until, deliver(&worker, copy, &body)).await;
+        drop(place);
+    });
 }
 
 async fn deliver<E: Env>(worker: &Rc<Worker<E>>, copy: MirrorTo<Cluster<E>>, body: &[u8]) -> Option<()> {

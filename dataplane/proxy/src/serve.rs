@@ -28,7 +28,7 @@ use crate::cluster::{Cluster, InFlight};
 use crate::env::Env;
 use crate::exchange::Exchange;
 use crate::http1;
-use crate::mirror;
+use crate::mirror::Copies;
 use crate::race::{First, race};
 use crate::timer::Deadline;
 use crate::tunnel::{Moved, tunnel};
@@ -114,12 +114,17 @@ async fn forward<E: Env>(
         Some(gate) => Some(admit(&gate, cluster, worker, deadline).await?),
         None => None,
     };
+    // What may become a tunnel is not copied: it has no end to wait for.
+    match Copies::of(worker, mirrors) {
+        Some(copies) if !exchange.upgrade => exchange.body.copy_to(copies),
+        _ => {}
+    }
     cluster.known(&worker.env, deadline).await;
     let idempotent = exchange.request.method.is_idempotent();
-    let outcome = loop {
+    loop {
         let now = worker.env.now();
         let pick = cluster.balancer.borrow_mut().pick(worker.env.draw(), now, &tried);
-        let Some(pick) = pick else { break Err(Failure::NoEndpoint) };
+        let Some(pick) = pick else { return Err(Failure::NoEndpoint) };
         summary.attempts += 1;
         summary.details = "";
         summary.endpoint = Some(pick.address);
@@ -149,7 +154,7 @@ async fn forward<E: Env>(
             }
         };
         let failure = match outcome {
-            Ok(Made::Done) => break Ok(()),
+            Ok(Made::Done) => return Ok(()),
             Ok(Made::Again(at)) => {
                 Box::pin(worker.env.sleep_until(at)).await;
                 tried.push(pick.endpoint);
@@ -160,7 +165,7 @@ async fn forward<E: Env>(
         };
         attempt.blame(&failure);
         if exchange.reply.is_begun() {
-            break Err(failure);
+            return Err(failure);
         }
         tried.push(pick.endpoint);
         let given = Circumstances {
@@ -175,7 +180,7 @@ async fn forward<E: Env>(
                 if reason == Final::BodyGone {
                     worker.hit(Limit::ReplayBytes);
                 }
-                break Err(failure_for(reason, failure));
+                return Err(failure_for(reason, failure));
             }
             Again::At(at) => {
                 // A wait without reason would let the other tasks of this core go first.
@@ -185,9 +190,7 @@ async fn forward<E: Env>(
                 exchange.body.rewind();
             }
         }
-    };
-    mirror::send(worker, mirrors, exchange);
-    outcome
+    }
 }
 
 /// A place among the requests of a cluster.

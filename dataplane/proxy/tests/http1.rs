@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use common::{Gate, Peer, Server, Setup, field, prefix_to, refusing, status, to};
 use http::{HeaderName, HeaderValue};
-use ringway_config::{Filter, HeaderEdits, HttpRule, Retry, Timeouts};
+use ringway_config::{ClusterKey, Filter, Fraction, HeaderEdits, HttpRule, Mirror, Retry, Timeouts};
 use ringway_core::limits::Limits;
 use ringway_core::record::{Event, Limit};
 use ringway_proxy::io::Driver;
@@ -49,7 +49,63 @@ fn timeouts(request: Option<u64>, backend_request: Option<u64>) -> Timeouts {
     }
 }
 
+/// A rule to "app" that sends copies to these clusters.
+fn mirrored(to_clusters: &[&str]) -> HttpRule {
+    let mirror =
+        |name: &&str| Filter::Mirror(Mirror { cluster: ClusterKey::new(*name), fraction: Fraction::ALL });
+    HttpRule { filters: to_clusters.iter().map(mirror).collect(), ..to("app") }
+}
+
 on_both_drivers! {
+    fn a_copy_arrives_while_its_request_is_unanswered(driver: Driver) {
+        let (backend, shadow) = (Server::listen(), Server::listen());
+        let setup = Setup::new().cluster("app", &[backend.address]).cluster("shadow", &[shadow.address]);
+        let gate = setup.http(vec![mirrored(&["shadow"])]).serve(driver);
+        let mut client = gate.client();
+        for body in ["", "hello"] {
+            client.send(format!("POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
+            let mut copy = shadow.accept();
+            assert_eq!(field(&copy.head(), "host"), Some("a.test"));
+            copy.expect(body);
+            let mut server = backend.accept();
+            server.head();
+            server.expect(body);
+            server.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            assert_eq!(status(&client.response().0), 200);
+            drop(copy);
+        }
+        gate.shows("ringway_mirrors_total{result=\"sent\"} 2");
+    }
+
+    fn a_copy_that_cannot_be_sent_leaves_the_request_alone(driver: Driver) {
+        let (backend, silent) = (Server::listen(), Server::listen());
+        let setup = Setup::new()
+            .cluster("app", &[backend.address])
+            .cluster("silent", &[silent.address])
+            .cluster("refusing", &[refusing()]);
+        let limits = Limits { mirrors_max: 2, replay_bytes_max: 8, ..Limits::default() };
+        let settings = Settings { limits, ..Settings::default() };
+        let gate = setup
+            .http(vec![mirrored(&["refusing", "silent", "silent"])])
+            .serve_with(driver, 1, settings);
+        let mut client = gate.client();
+        client.send(GET);
+        let mut server = backend.accept();
+        server.head();
+        server.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        assert_eq!(status(&client.response().0), 200);
+        // Two were allowed at once. The one that nobody answers is held.
+        gate.shows("ringway_mirrors_total{result=\"dropped\"} 1");
+        // A body that cannot be held is not copied.
+        client.send("POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 9\r\n\r\n123456789");
+        server.head();
+        server.expect("123456789");
+        server.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        assert_eq!(status(&client.response().0), 200);
+        gate.shows("ringway_mirrors_total{result=\"dropped\"} 4");
+        gate.shows("ringway_mirrors_total{result=\"sent\"} 2");
+    }
+
     fn a_declared_body_over_the_limit_is_refused_before_it_is_read(driver: Driver) {
         let (gate, backend) = one(driver, HttpRule { request_body_bytes_max: Some(10), ..to("app") });
         let mut client = gate.client();
