@@ -5,7 +5,7 @@
 //! Pure: the wall clock's time is an argument. Where lines go, and which are dropped, is the proxy's business.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use crate::arrival::Arrival;
@@ -30,6 +30,7 @@ pub enum Format {
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     captured: bool,
+    client: Option<IpAddr>,
     version: Option<Version>,
     block: Vec<u8>,
     ends: [usize; Fact::COUNT],
@@ -56,15 +57,17 @@ impl Facts {
     /// Forgets the last request: nothing is known of the next one until it is captured.
     pub fn clear(&mut self) {
         self.block.clear();
+        self.client = None;
         self.version = None;
         self.present = [false; Fact::COUNT];
         self.captured = false;
     }
 
     /// Remembers a request: after the client's address and the request id were decided, before anything is rewritten.
-    pub fn capture(&mut self, head: &RequestHead) {
+    pub fn capture(&mut self, head: &RequestHead, client: IpAddr) {
         self.clear();
         self.captured = true;
+        self.client = Some(client);
         self.version = Some(head.version);
         self.store(Fact::Method, &[head.method.as_str().as_bytes()]);
         match head.query() {
@@ -207,6 +210,16 @@ impl Line<'_> {
         self.facts.and_then(|facts| facts.version).map(Version::as_str)
     }
 
+    /// The client that was decided at the edge. Whose address a proxy told has no port that we know.
+    fn client(&self, out: &mut Vec<u8>) {
+        let arrived = self.arrival.client;
+        let arrived = SocketAddr::new(arrived.ip().to_canonical(), arrived.port());
+        match self.facts.and_then(|facts| facts.client) {
+            Some(told) if told != arrived.ip() => put(out, format_args!(",\"client.addr\":\"{told}\"")),
+            _ => put(out, format_args!(",\"client.addr\":\"{arrived}\"")),
+        }
+    }
+
     fn text(&self, out: &mut Vec<u8>) {
         out.push(b'[');
         timestamp(out, self.began);
@@ -237,7 +250,7 @@ impl Line<'_> {
         out.extend_from_slice(b"{\"timestamp\":\"");
         timestamp(out, self.began);
         out.push(b'"');
-        put(out, format_args!(",\"client.addr\":\"{}\"", self.arrival.client));
+        self.client(out);
         if let Some(peer) = &self.arrival.peer {
             json_value(out, "client.id", peer.uris.first().or(peer.dns_names.first()).map(String::as_bytes));
         }
@@ -411,10 +424,10 @@ mod tests {
 
     fn line(format: Format, summary: &Summary, head: Option<&RequestHead>) -> String {
         let mut facts = Facts::default();
-        facts.capture(&RequestHead::new());
+        facts.capture(&RequestHead::new(), arrival().client.ip());
         facts.clear();
         if let Some(head) = head {
-            facts.capture(head);
+            facts.capture(head, arrival().client.ip());
         }
         let mut out = Vec::new();
         format.request(&mut out, summary, &facts, &arrival(), began());
@@ -467,6 +480,27 @@ mod tests {
                 "\n"
             )
         );
+    }
+
+    #[test]
+    fn the_client_is_who_was_decided_at_the_edge() {
+        let shown = |arrived: &str, decided: &str| {
+            let mut facts = Facts::default();
+            facts.capture(&head(), decided.parse().expect("an address"));
+            let arrival = Arrival { client: arrived.parse().expect("an address"), ..arrival() };
+            let mut out = Vec::new();
+            Format::Json.request(&mut out, &summary(), &facts, &arrival, began());
+            let line = String::from_utf8(out).expect("lines are UTF-8");
+            line.split("\"client.addr\":\"").nth(1).and_then(|rest| rest.split('"').next()).map(str::to_owned)
+        };
+        for (arrived, decided, expected) in [
+            ("198.51.100.7:5", "198.51.100.7", "198.51.100.7:5"),
+            ("10.0.0.1:5", "198.51.100.7", "198.51.100.7"),
+            ("10.0.0.1:5", "2001:db8::7", "2001:db8::7"),
+            ("[::ffff:198.51.100.7]:5", "198.51.100.7", "198.51.100.7:5"),
+        ] {
+            assert_eq!(shown(arrived, decided).as_deref(), Some(expected));
+        }
     }
 
     #[test]

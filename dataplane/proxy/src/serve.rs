@@ -39,9 +39,9 @@ use crate::worker::Worker;
 pub async fn serve<E: Env>(exchange: &mut Exchange<'_, E>, worker: &Rc<Worker<E>>) -> Summary {
     let mut summary = worker.begin(exchange.started);
     let drawn = u128::from(worker.env.draw()) << 64 | u128::from(worker.env.draw());
-    headers::enter(exchange.request, exchange.arrival, &worker.trusted, drawn);
+    let client = headers::enter(exchange.request, exchange.arrival, &worker.trusted, drawn);
     if worker.log.is_some() {
-        exchange.facts.capture(exchange.request);
+        exchange.facts.capture(exchange.request, client);
     }
     let place = worker.requests.take(worker.limits.requests_max);
     let decision = match place {
