@@ -138,6 +138,7 @@ impl Format {
                 sent: summary.response_body_bytes,
                 duration: summary.duration,
                 upstream_time: summary.upstream_time,
+                processing_time: Some(summary.processing_time),
                 attempts: Some(summary.attempts),
                 listener: summary.listener().map(|key| key.as_str()),
                 route: summary.route().map(|key| key.as_str()),
@@ -163,6 +164,7 @@ impl Format {
                 sent: summary.sent_bytes,
                 duration: summary.duration,
                 upstream_time: None,
+                processing_time: None,
                 attempts: None,
                 listener: summary.listener.as_ref().map(|key| key.as_str()),
                 route: summary.route.as_ref().map(|key| key.as_str()),
@@ -194,6 +196,7 @@ struct Line<'l> {
     sent: u64,
     duration: Duration,
     upstream_time: Option<Duration>,
+    processing_time: Option<Duration>,
     attempts: Option<u32>,
     listener: Option<&'l str>,
     route: Option<&'l str>,
@@ -270,6 +273,9 @@ impl Line<'_> {
         json_value(out, "details", Some(self.details.as_bytes()).filter(|details| !details.is_empty()));
         put(out, format_args!(",\"request_bytes\":{},\"response_bytes\":{}", self.received, self.sent));
         put(out, format_args!(",\"total_ns\":{}", self.duration.as_nanos()));
+        if let Some(time) = self.processing_time {
+            put(out, format_args!(",\"processing_ns\":{}", time.as_nanos()));
+        }
         if let Some(time) = self.upstream_time {
             put(out, format_args!(",\"upstream_ns\":{}", time.as_nanos()));
         }
@@ -414,6 +420,7 @@ mod tests {
             started: Instant::ORIGIN,
             duration: Duration::from_micros(7_900),
             upstream_time: Some(Duration::from_micros(6_100)),
+            processing_time: Duration::from_micros(80),
             attempts: 1,
         }
     }
@@ -473,7 +480,8 @@ mod tests {
                 r#""client.id":"spiffe://example/ns/a/sa/b","server.addr":"203.0.113.1:443","sni":"shop.example","#,
                 r#""method":"GET","uri":"/cart?id=7","version":"HTTP/1.1","host":"shop.example:8080","status":200,"#,
                 r#""grpc_status":0,"flags":"-","details":"via_upstream","request_bytes":3,"response_bytes":1024,"#,
-                r#""total_ns":7900000,"upstream_ns":6100000,"attempts":1,"listener":"Gateway/default/edge/https","#,
+                r#""total_ns":7900000,"processing_ns":80000,"upstream_ns":6100000,"attempts":1,"#,
+                r#""listener":"Gateway/default/edge/https","#,
                 r#""route":"HTTPRoute/default/shop","backend":"Service/default/shop/80/http1","#,
                 r#""endpoint":"10.0.0.1:8080","forwarded_for":"198.51.100.7","user_agent":"curl/8.5","#,
                 r#""request_id":"f00d","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736"}"#,

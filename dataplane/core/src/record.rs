@@ -549,6 +549,7 @@ mod tests {
             started: at(0),
             duration: Duration::from_millis(7),
             upstream_time: Some(Duration::from_millis(6)),
+            processing_time: Duration::from_micros(80),
             attempts: 2,
         }
     }

@@ -48,6 +48,8 @@ pub struct Summary {
     pub duration: Duration,
     /// From sending it upstream to the first byte of the response.
     pub upstream_time: Option<Duration>,
+    /// The part of the duration in which we worked on it, instead of waiting for the client or an upstream.
+    pub processing_time: Duration,
     /// How often it was sent upstream.
     pub attempts: u32,
 }
@@ -67,6 +69,7 @@ impl Summary {
             started,
             duration: Duration::ZERO,
             upstream_time: None,
+            processing_time: Duration::ZERO,
             attempts: 0,
         }
     }

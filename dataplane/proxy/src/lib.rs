@@ -12,6 +12,7 @@ pub mod access_log;
 pub mod admission;
 pub mod body;
 pub mod buffer;
+mod busy;
 pub mod carry;
 pub mod cluster;
 pub mod connection;

@@ -1,6 +1,6 @@
 //! The life of one request, from routing to its last byte.
 //!
-//! Read [`serve`], then [`forward`], then [`Attempt`]: what to do is decided in `ringway-core`, here it is done. HTTP/1
+//! Read [`route`], then [`forward`], then [`Attempt`]: what to do is decided in `ringway-core`, here it is done. HTTP/1
 //! and HTTP/2 meet here, on both sides; there is no other forward path.
 
 use std::cell::Cell;
@@ -23,6 +23,7 @@ use ringway_core::{
 
 use crate::admission::{Gate, Grant, Token};
 use crate::body::{BodyFailure, Sink, Source};
+use crate::busy::busy;
 use crate::carry::{Beside, CarryFailure, beside, carry_beside};
 use crate::cluster::{Cluster, InFlight};
 use crate::env::Env;
@@ -37,6 +38,13 @@ use crate::worker::Worker;
 
 /// Serves one request. The caller records the summary.
 pub async fn serve<E: Env>(exchange: &mut Exchange<'_, E>, worker: &Rc<Worker<E>>) -> Summary {
+    let now = || worker.env.now();
+    let (mut summary, worked) = busy(now, route(exchange, worker)).await;
+    summary.processing_time = worked;
+    summary
+}
+
+async fn route<E: Env>(exchange: &mut Exchange<'_, E>, worker: &Rc<Worker<E>>) -> Summary {
     let mut summary = worker.begin(exchange.started);
     let drawn = u128::from(worker.env.draw()) << 64 | u128::from(worker.env.draw());
     let client = headers::enter(exchange.request, exchange.arrival, &worker.trusted, drawn);

@@ -132,6 +132,8 @@ fn the_access_log_says_what_happened_in_both_formats(driver: Driver) {
         } else {
             let facts: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
             assert!(facts[0].to_string().contains("/served?a=b"), "{log}");
+            let time = |name: &str| facts[0][name].as_u64().unwrap();
+            assert!((1..=time("total_ns")).contains(&time("processing_ns")), "{log}");
             assert!(facts[1].to_string().contains("NR"), "{log}");
         }
     }
