@@ -289,6 +289,16 @@ impl<E: Env> Link<E> {
         Ok(self.socket.shutdown_write()?)
     }
 
+    /// Says that nothing more will be written, as far as that can be said at once: for a connection that ends while it is
+    /// idle, which has nothing else to send. Without it a TLS client could not tell our end from a cut.
+    pub fn say_goodbye(&self) {
+        if let Some(tls) = &self.tls {
+            let mut session = tls.borrow_mut();
+            session.close();
+            let _ = session.flush(&mut |slices| self.socket.try_write(slices));
+        }
+    }
+
     /// Closes with possibly unread input: ends our side, then reads and discards within bounds. A plain close would
     /// turn the answer that was just written into a reset. Says which bound ended it, if one did.
     pub async fn linger(&self, bytes_max: usize, patience: Duration, scratch: &mut Buffer) -> Option<Limit> {

@@ -5,7 +5,8 @@
 use std::path::Path;
 
 use ringway_e2e::{
-    Authority, Backend, Driver, Gateway, Identity, Port, free_port, manifest, on_both_drivers, peer,
+    Authority, Backend, Builder, DEADLINE, Driver, Gateway, Identity, Port, eventually, free_port, manifest,
+    on_both_drivers, peer,
 };
 use serde_json::{Value, json};
 
@@ -15,6 +16,7 @@ on_both_drivers!(
     a_client_without_a_valid_certificate_is_refused_where_one_is_asked_for,
     a_client_with_any_certificate_passes_where_falling_back_is_allowed,
     a_ticket_is_good_at_its_listener_and_no_other,
+    an_idle_connection_ends_in_order,
 );
 
 /// One session of `openssl s_client` that asks for `/`.
@@ -41,6 +43,16 @@ fn edge(
     tls: Option<Value>,
     secrets: &[(&str, Identity)],
 ) -> Edge {
+    edge_with(Builder::new(driver), authority, listeners, tls, secrets)
+}
+
+fn edge_with(
+    builder: Builder,
+    authority: &Authority,
+    listeners: Value,
+    tls: Option<Value>,
+    secrets: &[(&str, Identity)],
+) -> Edge {
     let backend = Backend::echo("app");
     let mut objects = manifest::service("app", &[backend.address]);
     let mut gateway = manifest::gateway(listeners);
@@ -49,7 +61,7 @@ fn edge(
     }
     objects.extend([gateway, manifest::to_service("app"), manifest::authority("clients", &authority.pem)]);
     objects.extend(secrets.iter().map(|(name, identity)| manifest::secret(name, identity)));
-    let gateway = Gateway::start(driver, &objects);
+    let gateway = builder.start(&objects);
     std::fs::write(gateway.folder().join("ca.pem"), &authority.pem).unwrap();
     authority.sign(&["alice"]).write(gateway.folder(), "alice");
     Authority::new("stranger").sign(&["mallory"]).write(gateway.folder(), "mallory");
@@ -207,5 +219,49 @@ fn a_ticket_is_good_at_its_listener_and_no_other(driver: Driver) {
         assert!(served(&done), "{}", done.all());
         let done = ask(&ports[0], &["-sess_in", "alices"]);
         assert!(served(&done) && !done.out.contains(&reused), "{}", done.all());
+    }
+}
+
+/// OpenSSL tells an end with close_notify from a cut: "unexpected eof while reading".
+fn an_idle_connection_ends_in_order(driver: Driver) {
+    for timed_out in [true, false] {
+        let port = free_port();
+        let authority = Authority::new("authority");
+        let listeners = json!([manifest::https_listener("https", port.number(), "edge")]);
+        let timeout = if timed_out { "idle_timeout=1s" } else { "idle_timeout=1h" };
+        let builder = Builder::new(driver).arguments(["--limit", timeout]);
+        let edge =
+            edge_with(builder, &authority, listeners, None, &[("edge", authority.sign(&["app.test"]))]);
+        let folder = edge.gateway.folder().to_owned();
+        let port = port.number();
+        let (ended, end) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for version in ["-tls1_3", "-tls1_2"] {
+                let mut command = std::process::Command::new(peer::program("openssl"));
+                command.args([
+                    "s_client",
+                    "-connect",
+                    &format!("127.0.0.1:{port}"),
+                    "-servername",
+                    "app.test",
+                ]);
+                command.args(["-ign_eof", "-CAfile", "ca.pem", version]).current_dir(&folder);
+                // The connection stays open: nothing asks for its end.
+                let _over = ended.send(peer::run(&mut command, b"GET / HTTP/1.1\r\nhost: app.test\r\n\r\n"));
+                if !timed_out {
+                    return;
+                }
+            }
+        });
+        if !timed_out {
+            let counted = || (edge.gateway.metric("ringway_http_requests_total", "") >= 1.0).then_some(());
+            eventually("the request is served", counted);
+            edge.gateway.signal(rustix::process::Signal::TERM);
+        }
+        for _ in 0..if timed_out { 2 } else { 1 } {
+            let done = end.recv_timeout(DEADLINE).unwrap();
+            assert!(served(&done), "{}", done.all());
+            assert!(!done.all().contains("unexpected eof"), "{}", done.all());
+        }
     }
 }

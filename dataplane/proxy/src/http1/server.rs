@@ -51,7 +51,7 @@ async fn serve_some<E: Env>(
         match wait_for_request(worker, &link, &mut inbox, fresh, PARK_AFTER).await {
             Next::Request => {}
             Next::Nothing => return worker.env.spawn(park(Rc::clone(worker), link, arrival, left)),
-            Next::End => return,
+            Next::End => return link.say_goodbye(),
         }
         let mut scratch = worker.scratch();
         left = left.saturating_sub(1);
@@ -85,8 +85,11 @@ async fn park<E: Env>(worker: Rc<Worker<E>>, link: Rc<Link<E>>, arrival: Rc<Arri
                 return env.spawn(async move { serve_some(&worker, link, arrival, inbox, left).await });
             }
             Next::Nothing if fresh => fresh = false,
-            Next::Nothing => return worker.hit(Limit::Idle),
-            Next::End => return,
+            Next::Nothing => {
+                worker.hit(Limit::Idle);
+                return link.say_goodbye();
+            }
+            Next::End => return link.say_goodbye(),
         }
     }
 }
