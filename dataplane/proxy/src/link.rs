@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use ringway_core::Instant;
 use ringway_core::record::Limit;
 
 use crate::admission::Token;
@@ -121,12 +122,14 @@ impl<E: Env> Link<E> {
         }
     }
 
-    /// Waits for bytes without holding a buffer, then takes one for them. `None`: the other end has ended.
+    /// Waits at most so long for bytes without holding a buffer, then takes one for them. What comes and makes no bytes (a part
+    /// of a TLS record) prolongs nothing. `None`: the other end has ended.
     pub async fn first_fill(
         &self,
         buffers: &Buffers,
         patience: Duration,
     ) -> Result<Option<Buffer>, LinkError> {
+        let until = self.env.now() + patience;
         loop {
             if self.tls.is_some() {
                 // Bytes may be in the session that the socket does not know of.
@@ -137,7 +140,7 @@ impl<E: Env> Link<E> {
                     None => {}
                 }
             }
-            self.readable_within(patience).await?;
+            self.readable_until(until).await?;
             let mut buffer = buffers.take();
             match self.try_fill(&mut buffer)? {
                 Some(0) => return Ok(None),
@@ -158,10 +161,9 @@ impl<E: Env> Link<E> {
         Ok(self.socket.readable().await?)
     }
 
-    /// The same, for at most so long.
-    pub async fn readable_within(&self, patience: Duration) -> Result<(), LinkError> {
-        let at = self.env.now() + patience;
-        match self.reading.within(at, self.socket.readable()).await {
+    /// The same, but not longer than until then.
+    async fn readable_until(&self, until: Instant) -> Result<(), LinkError> {
+        match self.reading.within(until, self.socket.readable()).await {
             Ok(ready) => Ok(ready?),
             Err(_) => Err(LinkError::Idle),
         }
@@ -211,14 +213,17 @@ impl<E: Env> Link<E> {
         }
     }
 
-    /// Reads into the buffer's room, waiting at most so long. 0: the other end has ended.
+    /// Reads into the buffer's room, waiting at most so long: whoever sends a TLS record byte by byte gets no more time for
+    /// it. 0: the other end has ended.
     pub async fn fill(&self, buffer: &mut Buffer, patience: Duration) -> Result<usize, LinkError> {
+        let mut until = None;
         loop {
             // First without waiting: under load something usually is there.
             if let Some(count) = self.try_fill(buffer)? {
                 return Ok(count);
             }
-            self.readable_within(patience).await?;
+            let until = *until.get_or_insert_with(|| self.env.now() + patience);
+            self.readable_until(until).await?;
         }
     }
 

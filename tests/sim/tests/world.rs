@@ -8,8 +8,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringway_config::{Bind, Transport};
+use ringway_proxy::buffer::Buffers;
 use ringway_proxy::env::{Acceptor, Datagrams, Env, Socket};
+use ringway_proxy::link::{Link, LinkError};
 use ringway_proxy::mailbox::Message;
+use ringway_proxy::timer::Timers;
 use ringway_sim::faults::Severity;
 use ringway_sim::network::SimSocket;
 use ringway_sim::world::run;
@@ -350,5 +353,28 @@ fn names_resolve_to_what_the_script_says() {
         assert_eq!(world.core(0).resolve("other.test").await.unwrap_err().kind(), ErrorKind::NotFound);
         world.name("backend.test", vec![]);
         assert!(world.core(0).resolve("backend.test").await.is_err());
+    }));
+}
+
+#[test]
+fn a_wait_of_the_proxy_is_not_prolonged_by_readiness_without_bytes() {
+    pass(simulate(31, |world| async move {
+        let (near, _far) = pair(&world).await;
+        let (env, timers, buffers) = (world.peer(2), Timers::new(), Buffers::default());
+        let turning = timers.clone();
+        env.spawn({
+            let env = env.clone();
+            async move { turning.run(&env).await }
+        });
+        world.set_faults(Faults { spurious: 500_000, ..Faults::none() });
+        let link = Link::plain(env, near, &timers);
+        for _ in 0..20 {
+            let began = world.now();
+            let waited = link.first_fill(&buffers, Duration::from_secs(10)).await;
+            assert!(matches!(waited, Err(LinkError::Idle)));
+            assert!(link.fill(&mut buffers.take(), Duration::from_secs(10)).await.is_err());
+            let took = world.now().since(began);
+            assert!(took < Duration::from_secs(21), "{took:?}");
+        }
     }));
 }
