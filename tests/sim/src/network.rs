@@ -540,6 +540,16 @@ impl Link {
     }
 }
 
+/// A connection that is watched for harm.
+pub struct Watch(Rc<Link>);
+
+impl Watch {
+    /// Whether the network has broken it.
+    pub fn harmed(&self) -> bool {
+        self.0.state.borrow().harmed
+    }
+}
+
 /// A connected stream socket.
 pub struct SimSocket {
     world: World,
@@ -551,6 +561,11 @@ impl SimSocket {
     /// Whether the network has broken this connection: then its failure is nobody's fault.
     pub fn harmed(&self) -> bool {
         self.link.state.borrow().harmed
+    }
+
+    /// Tells of harm to this connection, also after this side has ended: what it sent may still be on its way.
+    pub fn watch(&self) -> Watch {
+        Watch(Rc::clone(&self.link))
     }
 
     /// Whether a reset has reached this side, from the network or from the other.

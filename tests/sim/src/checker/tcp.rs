@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::checker::content::Content;
-use crate::network::SimSocket;
+use crate::network::{SimSocket, Watch};
 use crate::world::World;
 
 /// How a direction ended, as its receiver saw it.
@@ -31,10 +31,10 @@ struct Record {
     answered: Option<u64>,
     client: Option<End>,
     backend: Option<End>,
-    /// Its client's connection was broken by the network.
+    /// Its client's connection was broken by the network before the client was done.
     client_harmed: bool,
-    /// Its backend's was.
-    backend_harmed: bool,
+    /// The connections of both, which may be broken after one of them is done: what it sent is still on its way.
+    watched: Vec<Watch>,
     /// A reset reached the client; if another call was told of it, reading sees an end.
     client_reset: bool,
     /// The same of the backend.
@@ -88,6 +88,7 @@ impl Tcp {
         self.change(id, |record| {
             record.client = Some(end);
             (record.client_harmed, record.client_reset) = (socket.harmed(), socket.was_reset());
+            record.watched.push(socket.watch());
         });
     }
 
@@ -95,7 +96,8 @@ impl Tcp {
     pub fn backend_ended(&self, id: u64, end: End, socket: &SimSocket) {
         self.change(id, |record| {
             record.backend = Some(end);
-            (record.backend_harmed, record.backend_reset) = (socket.harmed(), socket.was_reset());
+            record.backend_reset = socket.was_reset();
+            record.watched.push(socket.watch());
         });
     }
 
@@ -120,7 +122,7 @@ impl Tcp {
             let Some(backend) = record.backend else {
                 return self.world.violated(format!("connection {id} never ended at its backend"));
             };
-            let harmed = record.client_harmed || record.backend_harmed;
+            let harmed = record.watched.iter().any(Watch::harmed);
             let directions = [
                 (client, answered, record.client_reset, "client"),
                 (backend, record.sent, record.backend_reset, "backend"),
