@@ -19,6 +19,7 @@ pub mod explain;
 pub mod failure;
 #[cfg(test)]
 mod fixture;
+pub mod handover;
 pub mod headers;
 pub mod health;
 pub mod http1;

@@ -1,14 +1,20 @@
-//! Accepts connections of one bind, a bounded number a turn, and sheds what is over a limit.
+//! Accepts connections of one bind, a bounded number a turn. The kernel deals them out without looking, so a core with much
+//! more to do than others hands one on before anything was read from it.
+//!
+//! Whoever accepted a connection counts it until it has ended, wherever it is served: a drain waits for it, and limits are
+//! those of the core that serves it.
 
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 use ringway_config::Bind;
+use ringway_core::handover::hand_to;
 use rustix::io::Errno;
 
 use crate::connection;
-use crate::env::{Acceptor, Env};
+use crate::env::{Acceptor, CoreIndex, Env};
+use crate::mailbox::Message;
 use crate::race::{First, race};
 use crate::signal::Signal;
 use crate::worker::Worker;
@@ -49,12 +55,16 @@ enum Turn {
 fn accept_turn<E: Env>(worker: &Rc<Worker<E>>, bind: Bind, acceptor: &E::Acceptor) -> io::Result<Turn> {
     for _ in 0..TURN_MAX {
         match acceptor.try_accept() {
-            Ok((socket, _)) => {
-                let worker = Rc::clone(worker);
-                let env = worker.env.clone();
-                // Counted now: the task runs later, and the drain must not end in between.
-                let open = worker.connection();
-                env.spawn(async move { connection::serve(&worker, bind, socket, open).await });
+            Ok(socket) => {
+                let own = worker.env.core().index;
+                let to = choose(worker);
+                worker.env.add_load(to);
+                if to == own {
+                    serve_accepted(worker, bind, socket, own);
+                } else {
+                    worker.lend();
+                    worker.env.post(to, Message::Connection { bind, socket, from: own });
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Turn::Empty),
             // The client went away while it was queued, or a signal came.
@@ -63,6 +73,31 @@ fn accept_turn<E: Env>(worker: &Rc<Worker<E>>, bind: Bind, acceptor: &E::Accepto
         }
     }
     Ok(Turn::Full)
+}
+
+/// The core that is to serve a connection. Whoever is to end soon begins nothing elsewhere.
+fn choose<E: Env>(worker: &Worker<E>) -> usize {
+    let CoreIndex { index, count } = worker.env.core();
+    if count == 1 || worker.drain.is_retiring() {
+        return index;
+    }
+    let load = |core| worker.env.load(core);
+    hand_to(index, count, load, worker.env.draw()).unwrap_or(index)
+}
+
+/// Serves a connection that was accepted here or by another core.
+pub(crate) fn serve_accepted<E: Env>(worker: &Rc<Worker<E>>, bind: Bind, socket: E::Unattached, by: usize) {
+    // Counted now: the task runs later, and the drain must not end in between.
+    let open = worker.connection(by);
+    match worker.env.attach_socket(socket) {
+        Ok(socket) => {
+            let worker = Rc::clone(worker);
+            let env = worker.env.clone();
+            env.spawn(async move { connection::serve(&worker, bind, socket, open).await });
+        }
+        // It went away while it waited, most likely.
+        Err(error) => tracing::debug!(%error, port = bind.port, "an accepted connection cannot be served"),
+    }
 }
 
 /// Whether an error is of the one connection that was accepted. Linux hands on the network's errors that were pending on it

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use ringway_config::{Bind, Transport};
 
-use crate::accept::accept;
+use crate::accept::{accept, serve_accepted};
 use crate::env::Env;
 use crate::mailbox::Message;
 use crate::signal::Signal;
@@ -34,6 +34,8 @@ pub async fn run<E: Env>(env: E, settings: Settings, snapshot: &Snapshot) {
                     served.entry(bind).or_default().push(socket);
                 }
             }
+            Message::Connection { bind, socket, from } => serve_accepted(&worker, bind, socket, from),
+            Message::ConnectionEnded => worker.lent_ended(),
             Message::Unlisten(bind, done) => {
                 let sockets = served.remove(&bind).unwrap_or_default();
                 sockets.iter().for_each(|socket| socket.stop.notify());

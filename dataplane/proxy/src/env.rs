@@ -19,10 +19,10 @@ pub trait Env: Clone + 'static {
     /// A connected stream socket.
     type Socket: Socket;
     /// A listening stream socket.
-    type Acceptor: Acceptor<Socket = Self::Socket>;
+    type Acceptor: Acceptor<Accepted = Self::Unattached>;
     /// A datagram socket.
     type Datagrams: Datagrams;
-    /// A listening or datagram socket on its way to the core that will serve it.
+    /// A socket on its way to the core that will serve it.
     type Unattached: Send + 'static;
 
     /// Monotonic time.
@@ -52,6 +52,9 @@ pub trait Env: Clone + 'static {
     /// Makes a listening socket this core's own.
     fn attach_acceptor(&self, socket: Self::Unattached) -> io::Result<Self::Acceptor>;
 
+    /// Makes a connected socket this core's own.
+    fn attach_socket(&self, socket: Self::Unattached) -> io::Result<Self::Socket>;
+
     /// Makes a datagram socket this core's own.
     fn attach_datagrams(&self, socket: Self::Unattached) -> io::Result<Self::Datagrams>;
 
@@ -64,6 +67,15 @@ pub trait Env: Clone + 'static {
     /// Sends a message to a core (this one included). Never waits: the mailbox is unbounded, and what is sent is
     /// bounded by its senders (configuration changes, one token message a cluster and turn).
     fn post(&self, core: usize, message: Message<Self::Unattached>);
+
+    /// Client connections that a core has or is about to get.
+    fn load(&self, core: usize) -> usize;
+
+    /// A core is about to get one more.
+    fn add_load(&self, core: usize);
+
+    /// One of this core's has ended.
+    fn end_load(&self);
 
     /// The next message to this core; `None` when there will be no more. One task receives.
     fn receive(&self) -> impl Future<Output = Option<Message<Self::Unattached>>>;
@@ -80,14 +92,14 @@ pub struct CoreIndex {
 
 /// A listening stream socket.
 pub trait Acceptor: 'static {
-    /// What it accepts.
-    type Socket: Socket;
+    /// What it accepts: any core may serve it.
+    type Accepted;
 
     /// Waits until a connection may be there.
     fn readable(&self) -> impl Future<Output = io::Result<()>>;
 
     /// Accepts a connection that is there; `WouldBlock` if none is.
-    fn try_accept(&self) -> io::Result<(Self::Socket, SocketAddr)>;
+    fn try_accept(&self) -> io::Result<Self::Accepted>;
 
     /// The address it listens on.
     fn local(&self) -> SocketAddr;

@@ -21,6 +21,17 @@ pub enum Message<U> {
         /// The socket.
         socket: U,
     },
+    /// A connection to serve that another core has accepted: that one has more to do.
+    Connection {
+        /// Where it came in.
+        bind: Bind,
+        /// The connection.
+        socket: U,
+        /// The core that accepted it, and is to hear of its end.
+        from: usize,
+    },
+    /// A connection that this core handed on has ended.
+    ConnectionEnded,
     /// Serve this bind no more: empty the accept queue, close the sockets, then answer.
     Unlisten(Bind, Done),
     /// Say what was counted so far.

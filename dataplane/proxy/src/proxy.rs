@@ -226,7 +226,7 @@ impl Proxy {
                     self.bound.insert(bind, address);
                     for (index, socket) in sockets.into_iter().enumerate() {
                         let core = index % self.cores();
-                        self.mailboxes.post(core, Message::Listen { bind, socket: Unattached(socket) });
+                        self.mailboxes.post(core, Message::Listen { bind, socket: Unattached::new(socket) });
                     }
                 }
             }

@@ -21,6 +21,7 @@ use crate::cluster::Cluster;
 use crate::date::{DATE_BYTES, HttpDate};
 use crate::drain::{Drain, Open};
 use crate::env::Env;
+use crate::mailbox::Message;
 use crate::names;
 use crate::outliers::Outliers;
 use crate::snapshot::Snapshot;
@@ -58,6 +59,8 @@ pub struct Worker<E: Env> {
     pub(crate) admission: Admission<E>,
     /// Requests that wait or run.
     pub requests: Rc<Places>,
+    /// Connections that were accepted here and handed on.
+    lent: RefCell<Vec<Open>>,
     date: RefCell<HttpDate>,
     /// Boxed, so that lending one moves a pointer.
     #[expect(clippy::vec_box)]
@@ -111,6 +114,7 @@ impl<E: Env> Worker<E> {
         let worker = Self {
             admission: Admission::new(&env, &settings.limits),
             requests: Rc::default(),
+            lent: RefCell::default(),
             env,
             limits: Rc::new(settings.limits),
             trusted: settings.trusted,
@@ -233,11 +237,25 @@ impl<E: Env> Worker<E> {
         self.date.borrow_mut().at(self.env.wall())
     }
 
-    /// A client connection begins; it ends with the value.
-    pub fn connection(self: &Rc<Self>) -> Box<ClientConnection<E>> {
+    /// A client connection begins, which a core (this one, or another) has accepted; it ends with the value.
+    pub fn connection(self: &Rc<Self>, accepted_by: usize) -> Box<ClientConnection<E>> {
         self.count(Event::ConnectionAccepted);
         let worker = Rc::clone(self);
-        Box::new(ClientConnection { worker, token: None, place: None, _open: self.drain.connection() })
+        let _open = self.drain.connection();
+        Box::new(ClientConnection { worker, token: None, place: None, accepted_by, _open })
+    }
+
+    /// A connection that was accepted here is handed on. It counts here until it has ended: this core's drain is not over
+    /// before.
+    pub fn lend(&self) {
+        self.count(Event::ConnectionMoved);
+        self.lent.borrow_mut().push(self.drain.connection());
+    }
+
+    /// A connection that was handed on has ended.
+    pub fn lent_ended(&self) {
+        let ended = self.lent.borrow_mut().pop();
+        drop(ended);
     }
 
     /// A request begins.
@@ -305,12 +323,19 @@ pub struct ClientConnection<E: Env> {
     pub(crate) token: Option<Token<E>>,
     /// Its place among those of its client.
     pub(crate) place: Option<ClientPlace<E>>,
+    /// The core that accepted it.
+    accepted_by: usize,
     _open: Open,
 }
 
 impl<E: Env> Drop for ClientConnection<E> {
     fn drop(&mut self) {
+        let env = &self.worker.env;
         self.worker.count(Event::ConnectionClosed);
+        env.end_load();
+        if self.accepted_by != env.core().index {
+            env.post(self.accepted_by, Message::ConnectionEnded);
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use common::{Gate, Peer, Server, Setup, all_to, field, response, serving, status, to};
 use ringway_config::ClusterLimits;
 use ringway_core::limits::Limits;
-use ringway_core::record::{Event, Limit};
+use ringway_core::record::{Event, Limit, Snapshot};
 use ringway_proxy::io::Driver;
 use ringway_proxy::worker::Settings;
 
@@ -67,6 +67,28 @@ fn settings(change: impl FnOnce(&mut Limits)) -> Settings {
 }
 
 on_both_drivers! {
+    fn connections_that_the_kernel_dealt_unevenly_are_handed_on_and_served(driver: Driver) {
+        let backend = serving(|_| response(200, "ok"));
+        let setup = Setup::new().cluster("app", &[backend]).http(vec![to("app")]);
+        let mut gate = setup.serve_with(driver, 4, Settings::default());
+        let mut clients = Vec::new();
+        // It deals by a hash of the ports, so sooner or later unevenly.
+        let moved = |report: &Snapshot| report.events(Event::ConnectionMoved) > 0;
+        while !moved(&gate.proxy.report().unwrap()) {
+            clients.clear();
+            for _ in 0..40 {
+                clients.push(gate.client());
+            }
+            for client in &mut clients {
+                client.send(GET);
+                assert_eq!(status(&client.response().0), 200);
+            }
+        }
+        // A drain waits for those that were handed on, and ends them in order.
+        assert!(gate.proxy.drain(common::PATIENCE));
+        clients.iter_mut().for_each(Peer::ends);
+    }
+
     fn one_connection_serves_all_cores_in_turn_and_nobody_starves(driver: Driver) {
         for connections in [1, 2, 3] {
             let (backend, most) = busy();

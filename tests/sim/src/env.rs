@@ -32,6 +32,8 @@ pub(crate) struct Mailbox {
     /// In the order of sending, with when each arrives: never before the one ahead of it.
     messages: VecDeque<(Instant, Message<Unattached>)>,
     closed: bool,
+    /// Client connections that the core has or is about to get.
+    load: usize,
     receiver: Option<Waker>,
 }
 
@@ -116,6 +118,10 @@ impl Env for SimEnv {
         network::attach_acceptor(&self.world, self.place, socket)
     }
 
+    fn attach_socket(&self, socket: Unattached) -> io::Result<SimSocket> {
+        network::attach_socket(&self.world, self.place, socket)
+    }
+
     fn attach_datagrams(&self, socket: Unattached) -> io::Result<SimDatagrams> {
         network::attach_datagrams(&self.world, socket)
     }
@@ -136,6 +142,20 @@ impl Env for SimEnv {
 
     fn post(&self, core: usize, message: Message<Unattached>) {
         self.world.post(core, message);
+    }
+
+    fn load(&self, core: usize) -> usize {
+        self.world.mailbox(core).borrow().load
+    }
+
+    fn add_load(&self, core: usize) {
+        self.world.mailbox(core).borrow_mut().load += 1;
+    }
+
+    fn end_load(&self) {
+        let mut mailbox = self.world.mailbox(self.core().index).borrow_mut();
+        // The end of a run empties the mailboxes first.
+        mailbox.load = mailbox.load.saturating_sub(1);
     }
 
     async fn receive(&self) -> Option<Message<Unattached>> {

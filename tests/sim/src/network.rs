@@ -58,9 +58,10 @@ pub struct HarmDone {
 enum Bound {
     Stream(Rc<Listening>),
     Datagrams(Rc<DatagramQueue>),
+    Connected(SimSocket),
 }
 
-/// A listening or datagram socket that no core owns yet. Dropping it closes it.
+/// A socket that no core owns yet. Dropping one that listens closes it.
 #[derive(Debug)]
 pub struct Unattached {
     id: u64,
@@ -121,6 +122,17 @@ impl World {
     pub fn core_connections(&self) -> Vec<String> {
         let links: Vec<_> = self.network(|network| network.links.values().cloned().collect());
         links.iter().filter_map(|link| link.open_in_core()).collect()
+    }
+
+    /// How many connections from clients a core has open, or is about to get.
+    pub fn client_connections(&self, core: usize) -> usize {
+        let links: Vec<_> = self.network(|network| network.links.values().cloned().collect());
+        let place = Place::Core(core as u16);
+        let open = |link: &Link| {
+            let end = &link.state.borrow().ends[1];
+            end.place == place && !end.closed
+        };
+        links.iter().filter(|link| open(link)).count()
     }
 
     /// The most connections that were open at once.
@@ -232,8 +244,18 @@ pub(crate) fn attach_acceptor(world: &World, place: Place, socket: Unattached) -
     }
 }
 
+pub(crate) fn attach_socket(world: &World, place: Place, socket: Unattached) -> io::Result<SimSocket> {
+    match world.network(|network| network.unattached.remove(&socket.id)) {
+        Some(Bound::Connected(socket)) => {
+            socket.link.state.borrow_mut().ends[socket.side].place = place;
+            Ok(socket)
+        }
+        _ => Err(ErrorKind::InvalidInput.into()),
+    }
+}
+
 impl Acceptor for SimAcceptor {
-    type Socket = SimSocket;
+    type Accepted = Unattached;
 
     async fn readable(&self) -> io::Result<()> {
         poll_fn(|cx| {
@@ -248,7 +270,21 @@ impl Acceptor for SimAcceptor {
         .await
     }
 
-    fn try_accept(&self) -> io::Result<(SimSocket, SocketAddr)> {
+    fn try_accept(&self) -> io::Result<Unattached> {
+        let (socket, _) = self.accept_here()?;
+        let id = self.world.serial();
+        self.world.network(|network| network.unattached.insert(id, Bound::Connected(socket)));
+        Ok(Unattached { id, alive: Arc::new(()) })
+    }
+
+    fn local(&self) -> SocketAddr {
+        self.listening.address
+    }
+}
+
+impl SimAcceptor {
+    /// Accepts a connection that is there, for where this is; `WouldBlock` if none is.
+    pub fn accept_here(&self) -> io::Result<(SimSocket, SocketAddr)> {
         self.world.called();
         let Some(link) = self.listening.state.borrow_mut().queue.pop_front() else {
             return Err(ErrorKind::WouldBlock.into());
@@ -264,12 +300,6 @@ impl Acceptor for SimAcceptor {
         Ok((socket, remote))
     }
 
-    fn local(&self) -> SocketAddr {
-        self.listening.address
-    }
-}
-
-impl SimAcceptor {
     /// Whether it accepts no more.
     pub fn is_closed(&self) -> bool {
         !self.listening.is_open()

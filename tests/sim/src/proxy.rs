@@ -36,12 +36,19 @@ pub struct Proxy {
     world: World,
     snapshot: RefCell<Snapshot>,
     bound: RefCell<BTreeSet<Bind>>,
+    /// How many of the cores have listening sockets.
+    listening: usize,
     tasks: usize,
 }
 
 impl Proxy {
     /// Starts it on every core and gives it a configuration and its sockets.
     pub async fn start(world: &World, limits: Limits, draft: Draft) -> Self {
+        Self::start_listening(world, limits, draft, world.cores()).await
+    }
+
+    /// The same; only so many cores get sockets, as where a kernel deals unevenly.
+    pub async fn start_listening(world: &World, limits: Limits, draft: Draft, listening: usize) -> Self {
         let config = Arc::new(Config::default());
         let (clock, _) = Clock::driven(world.core(0).wall());
         let snapshot = Snapshot {
@@ -59,6 +66,7 @@ impl Proxy {
             world: world.clone(),
             snapshot: RefCell::new(snapshot),
             bound: RefCell::default(),
+            listening,
             tasks: 0,
         };
         proxy.change(draft.set, Vec::new()).await;
@@ -103,7 +111,7 @@ impl Proxy {
             for bind in bound.difference(&wanted) {
                 self.world.post(core, Message::Unlisten(*bind, closed.clone()));
             }
-            for bind in wanted.difference(&bound) {
+            for bind in wanted.difference(&bound).filter(|_| core < self.listening) {
                 self.world
                     .post(core, Message::Listen { bind: *bind, socket: unattached(&self.world, *bind) });
             }

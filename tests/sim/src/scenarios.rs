@@ -3,6 +3,7 @@
 pub mod change;
 pub mod http1;
 pub mod http2;
+pub mod imbalance;
 pub mod tcp;
 
 use std::cell::Cell;
@@ -31,6 +32,7 @@ pub const ALL: &[Scenario] = &[
     http1::POLICY,
     change::ENDPOINTS,
     change::DRAIN,
+    imbalance::IMBALANCE,
     tcp::HALF_CLOSE,
     http2::FAULTS,
     http2::UPSTREAM,

@@ -70,7 +70,7 @@ async fn other_protocols(world: World) {
         env.clone().spawn(async move {
             loop {
                 let _ = tls.readable().await;
-                let Ok((socket, _)) = tls.try_accept() else { continue };
+                let Ok((socket, _)) = tls.accept_here() else { continue };
                 let wire = Tls::server(socket, config.clone());
                 env.spawn(http1::serve(
                     env.world().clone(),

@@ -1,6 +1,6 @@
 //! A modest number of seeds of each scenario. `README.md` says how to try more, or to replay one.
 
-use ringway_sim::scenarios::{change, http1, http2, tcp};
+use ringway_sim::scenarios::{change, http1, http2, imbalance, tcp};
 
 #[test]
 fn http1_under_faults() {
@@ -25,6 +25,11 @@ fn endpoints_that_are_removed_while_they_serve() {
 #[test]
 fn a_drain_at_any_moment() {
     change::DRAIN.assert();
+}
+
+#[test]
+fn connections_that_all_come_in_on_one_core() {
+    imbalance::IMBALANCE.assert();
 }
 
 #[test]

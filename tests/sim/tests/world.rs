@@ -14,7 +14,7 @@ use ringway_proxy::link::{Link, LinkError};
 use ringway_proxy::mailbox::Message;
 use ringway_proxy::timer::Timers;
 use ringway_sim::faults::Severity;
-use ringway_sim::network::SimSocket;
+use ringway_sim::network::{SimAcceptor, SimSocket};
 use ringway_sim::world::run;
 use ringway_sim::{Bounds, Faults, Run, SimEnv, World};
 
@@ -35,7 +35,7 @@ async fn pair(world: &World) -> (SimSocket, SimSocket) {
     let acceptor = world.peer(1).listen(80);
     let near = world.peer(2).connect(acceptor.local()).await.unwrap();
     acceptor.readable().await.unwrap();
-    let (far, from) = acceptor.try_accept().unwrap();
+    let (far, from) = acceptor.accept_here().unwrap();
     assert_eq!((from, near.remote()), (near.local(), far.local()));
     (near, far)
 }
@@ -64,10 +64,10 @@ async fn read_some(socket: &SimSocket) -> std::io::Result<Vec<u8>> {
     }
 }
 
-async fn echo(env: SimEnv, acceptor: impl Acceptor<Socket = SimSocket>) {
+async fn echo(env: SimEnv, acceptor: SimAcceptor) {
     loop {
         acceptor.readable().await.unwrap();
-        let Ok((socket, _)) = acceptor.try_accept() else { continue };
+        let Ok((socket, _)) = acceptor.accept_here() else { continue };
         env.spawn(async move {
             while let Ok(bytes) = read_some(&socket).await {
                 if bytes.is_empty() || write_all(&socket, &bytes).await.is_err() {
@@ -206,7 +206,7 @@ fn a_closed_port_refuses_and_a_full_accept_queue_makes_wait() {
         let acceptor = world.core(0).attach_acceptor(world.listen(address, 1)).unwrap();
         let first = client.connect(address).await.unwrap();
         assert!(world.within(Duration::from_secs(3), client.connect(address)).await.is_none());
-        acceptor.try_accept().unwrap();
+        acceptor.accept_here().unwrap();
         let second = client.connect(address).await.unwrap();
         drop(acceptor);
         assert_eq!(read_some(&first).await.unwrap(), b"");
@@ -303,7 +303,7 @@ fn several_listeners_of_one_address_share_its_connections() {
         for address in ["10.0.0.1:80", "[fd00::1]:80"].iter().cycle().take(40) {
             clients.push(world.peer(1).connect(address.parse().unwrap()).await.unwrap());
         }
-        let counts = acceptors.map(|acceptor| std::iter::from_fn(|| acceptor.try_accept().ok()).count());
+        let counts = acceptors.map(|acceptor| std::iter::from_fn(|| acceptor.accept_here().ok()).count());
         assert_eq!(counts.iter().sum::<usize>(), 40);
         assert!(counts.iter().all(|count| *count > 5), "{counts:?}");
     }));

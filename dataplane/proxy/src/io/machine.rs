@@ -9,6 +9,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
@@ -21,17 +22,46 @@ use crate::mailbox::Message;
 use crate::resolver::Resolver;
 
 /// A socket that no core owns yet.
-pub struct Unattached(pub OwnedFd);
+pub struct Unattached {
+    pub(super) fd: OwnedFd,
+    /// The other end of an accepted one, which the kernel told already.
+    pub(super) remote: Option<SocketAddr>,
+}
+
+impl Unattached {
+    /// A listening or datagram socket.
+    pub fn new(fd: OwnedFd) -> Self {
+        Self { fd, remote: None }
+    }
+
+    pub(super) fn accepted(fd: OwnedFd, remote: SocketAddr) -> Self {
+        Self { fd, remote: Some(remote) }
+    }
+}
 
 /// The mailboxes of all cores: what the control thread and every core holds.
 #[derive(Clone)]
-pub struct Mailboxes(Arc<[flume::Sender<Message<Unattached>>]>);
+pub struct Mailboxes(Arc<[Mailbox]>);
+
+struct Mailbox {
+    sender: flume::Sender<Message<Unattached>>,
+    load: Load,
+}
+
+/// Client connections of a core. Touched when one begins or ends, never by a request; on a cache line of its own.
+#[derive(Default)]
+#[repr(align(64))]
+struct Load(AtomicUsize);
 
 impl Mailboxes {
     /// Mailboxes for so many cores, and the end that each core receives from.
     pub fn new(cores: usize) -> (Self, Vec<flume::Receiver<Message<Unattached>>>) {
-        let (senders, receivers): (Vec<_>, Vec<_>) = (0..cores).map(|_| flume::unbounded()).unzip();
-        (Self(senders.into()), receivers)
+        let one = |_| {
+            let (sender, receiver) = flume::unbounded();
+            (Mailbox { sender, load: Load::default() }, receiver)
+        };
+        let (mailboxes, receivers): (Vec<_>, Vec<_>) = (0..cores).map(one).unzip();
+        (Self(mailboxes.into()), receivers)
     }
 
     /// How many cores there are.
@@ -41,7 +71,7 @@ impl Mailboxes {
 
     /// Sends to a core. One that has ended needs no message.
     pub fn post(&self, core: usize, message: Message<Unattached>) {
-        let _ = self.0[core].send(message);
+        let _ = self.0[core].sender.send(message);
     }
 }
 
@@ -121,11 +151,15 @@ impl Env for Machine {
     }
 
     fn attach_acceptor(&self, socket: Unattached) -> io::Result<MachineAcceptor> {
-        MachineAcceptor::attach(socket.0)
+        MachineAcceptor::attach(socket.fd)
+    }
+
+    fn attach_socket(&self, socket: Unattached) -> io::Result<MachineSocket> {
+        MachineSocket::attach(socket)
     }
 
     fn attach_datagrams(&self, socket: Unattached) -> io::Result<MachineDatagrams> {
-        MachineDatagrams::attach(socket.0)
+        MachineDatagrams::attach(socket.fd)
     }
 
     async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
@@ -138,6 +172,18 @@ impl Env for Machine {
 
     fn post(&self, core: usize, message: Message<Unattached>) {
         self.0.mailboxes.post(core, message);
+    }
+
+    fn load(&self, core: usize) -> usize {
+        self.0.mailboxes.0[core].load.0.load(Ordering::Relaxed)
+    }
+
+    fn add_load(&self, core: usize) {
+        self.0.mailboxes.0[core].load.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn end_load(&self) {
+        self.0.mailboxes.0[self.0.index.index].load.0.fetch_sub(1, Ordering::Relaxed);
     }
 
     async fn receive(&self) -> Option<Message<Unattached>> {

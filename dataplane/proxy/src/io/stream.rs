@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use monoio::net::{TcpListener, TcpStream};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags};
 
+use super::machine::Unattached;
 use crate::env::{Acceptor, Socket};
 
 /// A listening socket.
@@ -25,18 +26,18 @@ impl MachineAcceptor {
 }
 
 impl Acceptor for MachineAcceptor {
-    type Socket = MachineSocket;
+    type Accepted = Unattached;
 
     async fn readable(&self) -> io::Result<()> {
         self.listener.readable(false).await
     }
 
-    fn try_accept(&self) -> io::Result<(MachineSocket, SocketAddr)> {
+    fn try_accept(&self) -> io::Result<Unattached> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (fd, from) = rustix::net::acceptfrom_with(borrow(&self.listener), flags)?;
         let from = from.and_then(|address| SocketAddr::try_from(address).ok());
         let remote = from.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
-        Ok((MachineSocket::attach(fd, Some(remote))?, remote))
+        Ok(Unattached::accepted(fd, remote))
     }
 
     fn local(&self) -> SocketAddr {
@@ -53,7 +54,8 @@ pub struct MachineSocket {
 
 impl MachineSocket {
     /// Makes a connected, non-blocking socket this core's own.
-    pub(super) fn attach(fd: OwnedFd, remote: Option<SocketAddr>) -> io::Result<Self> {
+    pub(super) fn attach(socket: Unattached) -> io::Result<Self> {
+        let Unattached { fd, remote } = socket;
         let stream = std::net::TcpStream::from(fd);
         stream.set_nodelay(true)?;
         let local = unmapped(stream.local_addr()?);

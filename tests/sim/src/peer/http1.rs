@@ -313,7 +313,7 @@ impl Backend {
         env.clone().spawn(async move {
             while !shared.is_closed() {
                 let _ = shared.readable().await;
-                if let Ok((socket, _)) = shared.try_accept() {
+                if let Ok((socket, _)) = shared.accept_here() {
                     let world = env.world().clone();
                     env.spawn(serve(world, socket, index, manners.clone(), Rc::clone(&checker)));
                 }

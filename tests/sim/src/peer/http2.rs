@@ -189,7 +189,7 @@ pub fn backend(env: &SimEnv, index: u16, port: u16, manners: Manners, checker: R
     env.clone().spawn(async move {
         loop {
             let _ = acceptor.readable().await;
-            if let Ok((socket, _)) = acceptor.try_accept() {
+            if let Ok((socket, _)) = acceptor.accept_here() {
                 env.spawn(serve(env.clone(), socket, index, manners.clone(), Rc::clone(&checker)));
             }
         }

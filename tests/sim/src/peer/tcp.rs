@@ -49,7 +49,7 @@ pub fn backend(
     env.clone().spawn(async move {
         loop {
             let _ = acceptor.readable().await;
-            if let Ok((socket, _)) = acceptor.try_accept() {
+            if let Ok((socket, _)) = acceptor.accept_here() {
                 env.spawn(serve(env.world().clone(), socket, answer_max, pause_max, Rc::clone(&checker)));
             }
         }
