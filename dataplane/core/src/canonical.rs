@@ -14,18 +14,8 @@ use crate::message::RequestHead;
 /// Why a request has no canonical form. Answered with 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Uncanonical {
-    /// The path does not begin with a slash.
-    NotAbsolute,
-    /// A control byte, a space, or an escaped NUL.
-    ControlByte,
-    /// A fragment: it is never sent (RFC 9110 section 7.1).
-    Fragment,
-    /// A backslash, which some upstreams take for a slash.
-    Backslash,
-    /// `%` without two hexadecimal digits.
-    Escape,
-    /// More `..` than segments before them.
-    AboveRoot,
+    /// The path has none, or the query a byte that neither may have.
+    Path(PathError),
     /// The host is empty, too long, or has a byte that no host may have.
     Host,
     /// The port is no number below 65536.
@@ -38,12 +28,12 @@ impl Uncanonical {
     /// For the access log and the answer's body.
     pub fn details(self) -> &'static str {
         match self {
-            Self::NotAbsolute => "request path does not begin with a slash",
-            Self::ControlByte => "control byte in request target",
-            Self::Fragment => "fragment in request target",
-            Self::Backslash => "backslash in request path",
-            Self::Escape => "bad percent-encoding in request path",
-            Self::AboveRoot => "request path leads above the root",
+            Self::Path(PathError::NotAbsolute) => "request path does not begin with a slash",
+            Self::Path(PathError::ControlByte) => "control byte in request target",
+            Self::Path(PathError::Fragment) => "fragment in request target",
+            Self::Path(PathError::Backslash) => "backslash in request path",
+            Self::Path(PathError::Escape) => "bad percent-encoding in request path",
+            Self::Path(PathError::AboveRoot) => "request path leads above the root",
             Self::Host => "invalid host",
             Self::Port => "invalid port in host",
             Self::UserInformation => "user information in host",
@@ -139,21 +129,14 @@ pub fn check_query(query: &str) -> Result<(), Uncanonical> {
         return Ok(());
     }
     match query.bytes().find(|&b| b <= b' ' || b == 0x7f || b == b'#') {
-        Some(b'#') => Err(Uncanonical::Fragment),
-        _ => Err(Uncanonical::ControlByte),
+        Some(b'#') => Err(PathError::Fragment.into()),
+        _ => Err(PathError::ControlByte.into()),
     }
 }
 
 impl From<PathError> for Uncanonical {
     fn from(error: PathError) -> Self {
-        match error {
-            PathError::NotAbsolute => Self::NotAbsolute,
-            PathError::ControlByte => Self::ControlByte,
-            PathError::Fragment => Self::Fragment,
-            PathError::Backslash => Self::Backslash,
-            PathError::Escape => Self::Escape,
-            PathError::AboveRoot => Self::AboveRoot,
-        }
+        Self::Path(error)
     }
 }
 
@@ -174,9 +157,9 @@ mod tests {
             assert_eq!(fill_target(&mut head, target), Ok(()));
             assert_eq!((head.path(), head.query()), (path, query), "{target}");
         }
-        assert_eq!(fill_target(&mut head, "/a?b#c"), Err(Uncanonical::Fragment));
-        assert_eq!(fill_target(&mut head, "/a?b\r"), Err(Uncanonical::ControlByte));
-        assert_eq!(fill_target(&mut head, "/a?b c"), Err(Uncanonical::ControlByte));
+        assert_eq!(fill_target(&mut head, "/a?b#c"), Err(PathError::Fragment.into()));
+        assert_eq!(fill_target(&mut head, "/a?b\r"), Err(PathError::ControlByte.into()));
+        assert_eq!(fill_target(&mut head, "/a?b c"), Err(PathError::ControlByte.into()));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::mem::MaybeUninit;
 
 use http::{Method, StatusCode};
+use ringway_config::PathError;
 
 use super::framing::{BodyFraming, FramingError, FramingFields};
 use super::scan::{HeadScan, ScanError};
@@ -310,7 +311,7 @@ fn fill_origin(head: &mut RequestHead, target: &str, host: Option<&[u8]>) -> Res
             canonical::fill_target(head, "/")?;
             let query = origin.strip_prefix('?');
             if query.is_none() && !origin.is_empty() {
-                return Err(Uncanonical::Fragment.into());
+                return Err(Uncanonical::from(PathError::Fragment).into());
             }
             canonical::fill_query(head, query)?;
             Ok(())
@@ -536,7 +537,7 @@ mod tests {
         for (section, line, host, origin) in [
             ("3.2.1", "GET /a HTTP/1.1", H, Ok(("h", "/a"))),
             ("3.2.2", "GET http://T:8/a?b HTTP/1.1", H, Ok(("t:8", "/a"))),
-            ("3.2.2", "GET HTTPS://t/../a HTTP/1.1", H, Err(Refusal::Uncanonical(Uncanonical::AboveRoot))),
+            ("3.2.2", "GET HTTPS://t/../a HTTP/1.1", H, Err(Uncanonical::from(PathError::AboveRoot).into())),
             ("3.2.2", "GET http://t HTTP/1.1", H, Ok(("t", "/"))),
             ("3.2.2", "GET http://t?x HTTP/1.1", H, Ok(("t", "/"))),
             ("3.2.2", "GET http://t HTTP/1.0", "", Ok(("t", "/"))),
@@ -545,7 +546,7 @@ mod tests {
             ("3.2.2", "GET http:///a HTTP/1.1", H, Err(Uncanonical::Host.into())),
             ("9110 4.2.4", "GET http://u@t/ HTTP/1.1", H, Err(Uncanonical::UserInformation.into())),
             ("3.2.2", "GET http://t\\a/ HTTP/1.1", H, Err(Uncanonical::Host.into())),
-            ("3.2.2", "GET http://t#a HTTP/1.1", H, Err(Uncanonical::Fragment.into())),
+            ("3.2.2", "GET http://t#a HTTP/1.1", H, Err(Uncanonical::from(PathError::Fragment).into())),
             ("3.2.2", "GET ftp://t/ HTTP/1.1", H, Err(Refusal::TargetForm)),
             ("3.2.3", "CONNECT t:443 HTTP/1.1", H, Err(Refusal::Connect)),
             ("3.2.3", "CONNECT /a HTTP/1.1", H, Err(Refusal::Connect)),
