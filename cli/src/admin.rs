@@ -17,6 +17,9 @@ use tokio::net::TcpListener;
 use crate::args::meant::Admin;
 use crate::http::{self, Answer, Service};
 
+/// Connections on one address of the admin server.
+pub(crate) const CONNECTIONS_MAX: usize = 64;
+
 /// What the admin server can ask the rest of the process.
 pub(crate) trait Facts: Send + Sync + 'static {
     /// Whether traffic should be sent here.
@@ -67,6 +70,10 @@ pub(crate) struct AdminServer<F>(pub(crate) Arc<F>);
 impl<F: Facts> Service for AdminServer<F> {
     async fn answer(&self, request: Request<Incoming>, _client: SocketAddr) -> Answer {
         let facts = Arc::clone(&self.0);
+        // A probe waits for nothing else.
+        if matches!(request.uri().path(), "/live" | "/ready") {
+            return respond(request.method(), request.uri().path(), None, &*facts);
+        }
         // Cores are asked for their counts, and a large configuration takes a while to show: not on this thread.
         let answer = move || respond(request.method(), request.uri().path(), request.uri().query(), &*facts);
         tokio::task::spawn_blocking(answer).await.unwrap_or_else(|error| {

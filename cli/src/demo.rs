@@ -14,6 +14,9 @@ use crate::http::{self, Answer, Service};
 /// The longest request body that is read; larger ones are answered 413.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
+/// More than a proxy keeps idle.
+const CONNECTIONS_MAX: usize = 1024;
+
 /// Says what a request was.
 struct Echo {
     address: SocketAddr,
@@ -22,7 +25,7 @@ struct Echo {
 /// Serves until it is dropped.
 pub(crate) async fn serve(listener: TcpListener) -> std::io::Result<()> {
     let address = listener.local_addr()?;
-    http::serve(listener, Arc::new(Echo { address })).await;
+    http::serve(listener, CONNECTIONS_MAX, Arc::new(Echo { address })).await;
     Ok(())
 }
 

@@ -101,7 +101,7 @@ async fn serve(
     let shown = Shown { plane: plane.clone(), board: board.clone(), log: log.clone() };
     let server = Arc::new(AdminServer(Arc::new(shown)));
     for listener in listeners {
-        tokio::spawn(http::serve(listener, Arc::clone(&server)));
+        tokio::spawn(http::serve(listener, admin::CONNECTIONS_MAX, Arc::clone(&server)));
     }
     if let Some(address) = meant.demo_backend {
         let listener = TcpListener::bind(address)
