@@ -13,9 +13,11 @@ pub(crate) struct Process {
     pub(crate) driver: &'static str,
     pub(crate) cores: usize,
     pub(crate) log_lines_dropped: u64,
+    /// Lines of the access log.
+    pub(crate) access_lines_failed: u64,
 }
 
-const METRICS: [(&str, &str, &str); 9] = [
+const METRICS: [(&str, &str, &str); 10] = [
     ("ringway_build_info", "gauge", "Always 1; says the version."),
     ("ringway_driver_info", "gauge", "Always 1; says what carries the sockets."),
     ("ringway_cores", "gauge", "Data threads."),
@@ -32,6 +34,11 @@ const METRICS: [(&str, &str, &str); 9] = [
         "ringway_log_lines_dropped_total",
         "counter",
         "Lines of the process log that were dropped because its reader was too slow.",
+    ),
+    (
+        "ringway_access_log_lines_failed_total",
+        "counter",
+        "Lines of the access log that could not be written: the disk is full, or the reader has gone.",
     ),
 ];
 
@@ -59,6 +66,7 @@ pub(crate) fn write(out: &mut String, process: &Process, report: &Report) {
             }
             "ringway_config_rejections_total" => sample("", report.rejections),
             "ringway_listeners_unbound" => sample("", report.failed_binds.len() as u64),
+            "ringway_access_log_lines_failed_total" => sample("", process.access_lines_failed),
             _ => sample("", process.log_lines_dropped),
         }
     }
@@ -94,7 +102,13 @@ mod tests {
     fn every_metric_has_its_own_value() {
         let report = Report { generation: 7, objects: 5, rejections: 3, ..Report::default() };
         let mut text = String::new();
-        write(&mut text, &Process { driver: "epoll", cores: 2, log_lines_dropped: 11 }, &report);
+        let process = Process {
+            driver: "epoll",
+            cores: 2,
+            log_lines_dropped: 11,
+            access_lines_failed: 13,
+        };
+        write(&mut text, &process, &report);
         for line in [
             "ringway_driver_info{driver=\"epoll\"} 1",
             "ringway_cores 2",
@@ -103,6 +117,7 @@ mod tests {
             "ringway_config_problems{effect=\"file_kept\"} 0",
             "ringway_config_rejections_total 3",
             "ringway_log_lines_dropped_total 11",
+            "ringway_access_log_lines_failed_total 13",
         ] {
             assert!(text.lines().any(|written| written == line), "{line} in\n{text}");
         }

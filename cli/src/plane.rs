@@ -106,6 +106,8 @@ pub(crate) struct Shown {
     pub(crate) plane: Plane,
     pub(crate) board: Board,
     pub(crate) log: Lines,
+    /// The access log, if there is one.
+    pub(crate) access: Option<Lines>,
 }
 
 impl Facts for Shown {
@@ -132,6 +134,7 @@ impl Facts for Shown {
             driver: proxy.driver().name(),
             cores: proxy.cores(),
             log_lines_dropped: self.log.dropped(),
+            access_lines_failed: self.access.as_ref().map_or(0, Lines::failed),
         };
         drop(proxy);
         metrics::write(&mut out, &process, &self.board.read());

@@ -43,7 +43,9 @@ pub(crate) fn run(meant: meant::Run) -> anyhow::Result<ExitCode> {
     let standalone = Standalone::new(roots, options, plane.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let access = access.map(|(lines, _)| lines);
-    let served = runtime.block_on(serve(&meant, standalone, &plane, &log, access.as_ref()));
+    let shown =
+        Shown { plane: plane.clone(), board: standalone.board(), log: log.clone(), access: access.clone() };
+    let served = runtime.block_on(serve(&meant, standalone, &plane, shown));
     runtime.shutdown_background();
     log.flush();
     access.iter().for_each(Lines::flush);
@@ -92,13 +94,12 @@ async fn serve(
     meant: &meant::Run,
     standalone: Standalone<Plane>,
     plane: &Plane,
-    log: &Lines,
-    access: Option<&Lines>,
+    shown: Shown,
 ) -> anyhow::Result<ExitCode> {
-    let board = standalone.board();
+    let (board, log, access) = (shown.board.clone(), shown.log.clone(), shown.access.clone());
+    let access = access.as_ref();
     let listeners = admin::bind(&meant.admin).await?;
     let admin: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-    let shown = Shown { plane: plane.clone(), board: board.clone(), log: log.clone() };
     let server = Arc::new(AdminServer(Arc::new(shown)));
     for listener in listeners {
         tokio::spawn(http::serve(listener, admin::CONNECTIONS_MAX, Arc::clone(&server)));

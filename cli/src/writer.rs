@@ -52,6 +52,8 @@ pub(crate) struct Lines {
 #[derive(Debug, Default)]
 struct Counts {
     dropped: AtomicU64,
+    /// Lines that could not be written.
+    failed: AtomicU64,
     waiting_bytes: AtomicUsize,
 }
 
@@ -90,6 +92,11 @@ impl Lines {
             self.counts.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
         taken
+    }
+
+    /// How many lines could not be written: the disk is full, or the reader of the pipe is gone.
+    pub(crate) fn failed(&self) -> u64 {
+        self.counts.failed.load(Ordering::Relaxed)
     }
 
     /// How often lines were dropped.
@@ -133,16 +140,13 @@ fn append_to(path: &Path) -> io::Result<File> {
 
 fn write_all(target: &Target, mut sink: Box<dyn Write + Send>, inbox: &Receiver<Order>, counts: &Counts) {
     let mut batch = Vec::with_capacity(BATCH_BYTES);
+    let mut failing = false;
     while let Ok(first) = inbox.recv() {
         let mut next = Some(first);
-        let mut pieces = 0;
         let mut after = None;
         while let Some(order) = next.take() {
             match order {
-                Order::Lines(lines) => {
-                    batch.extend_from_slice(&lines);
-                    pieces += 1;
-                }
+                Order::Lines(lines) => batch.extend_from_slice(&lines),
                 other => {
                     after = Some(other);
                     break;
@@ -152,8 +156,19 @@ fn write_all(target: &Target, mut sink: Box<dyn Write + Send>, inbox: &Receiver<
                 next = inbox.try_recv().ok();
             }
         }
-        if sink.write_all(&batch).and_then(|()| sink.flush()).is_err() {
-            counts.dropped.fetch_add(pieces, Ordering::Relaxed);
+        let written = sink.write_all(&batch).and_then(|()| sink.flush());
+        if let Err(error) = &written {
+            let lines = batch.iter().filter(|byte| **byte == b'\n').count() as u64;
+            counts.failed.fetch_add(lines, Ordering::Relaxed);
+            // Once, or the process log would be as long as what is lost.
+            if !failing && *target != Target::Stderr {
+                tracing::error!(%error, "cannot write the access log to {target}: its lines are lost until that works again");
+            }
+        } else if failing && !batch.is_empty() {
+            tracing::info!("the access log is written to {target} again");
+        }
+        if !batch.is_empty() {
+            failing = written.is_err();
         }
         counts.waiting_bytes.fetch_sub(batch.len(), Ordering::Relaxed);
         batch.clear();

@@ -495,3 +495,20 @@ fn a_rotated_access_log_is_opened_anew() {
     until("the second line is written", || holds(&file, "GET /two HTTP/1.1"));
     assert!(!holds(&old, "/two"));
 }
+
+#[test]
+fn an_access_log_that_cannot_be_written_is_counted_and_said_once() {
+    let backend = Backend::start();
+    let (mut command, address) = one_line(&backend);
+    let command = command.args(["--access-log", "text", "--access-log-file", "/dev/full"]);
+    let gateway = Gateway::start(command);
+    for count in 1..=3 {
+        assert_eq!(get(address, "/", "").unwrap().0, 200);
+        until("the line is counted", || {
+            gateway.metric("ringway_access_log_lines_failed_total") >= f64::from(count)
+        });
+    }
+    gateway.wait_for_line("cannot write the access log to /dev/full");
+    let told_again = |line: String| line.contains("cannot write the access log");
+    assert!(!gateway.log.try_iter().any(told_again));
+}
