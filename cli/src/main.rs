@@ -4,6 +4,7 @@
 mod admin;
 mod args;
 mod demo;
+mod descriptors;
 mod explain;
 mod greeting;
 mod http;

@@ -15,9 +15,13 @@ pub(crate) struct Process {
     pub(crate) log_lines_dropped: u64,
     /// Lines of the access log.
     pub(crate) access_lines_failed: u64,
+    /// As many files and sockets may be open.
+    pub(crate) descriptors_max: u64,
+    /// As many client connections may be open.
+    pub(crate) connections_max: u64,
 }
 
-const METRICS: [(&str, &str, &str); 10] = [
+const METRICS: [(&str, &str, &str); 12] = [
     ("ringway_build_info", "gauge", "Always 1; says the version."),
     ("ringway_driver_info", "gauge", "Always 1; says what carries the sockets."),
     ("ringway_cores", "gauge", "Data threads."),
@@ -39,6 +43,12 @@ const METRICS: [(&str, &str, &str); 10] = [
         "ringway_access_log_lines_failed_total",
         "counter",
         "Lines of the access log that could not be written: the disk is full, or the reader has gone.",
+    ),
+    ("ringway_descriptors_max", "gauge", "Descriptors that the process may have open (RLIMIT_NOFILE)."),
+    (
+        "ringway_connections_max",
+        "gauge",
+        "Client connections that are let in: `connections_max`, or half of the descriptors if that is less.",
     ),
 ];
 
@@ -67,6 +77,8 @@ pub(crate) fn write(out: &mut String, process: &Process, report: &Report) {
             "ringway_config_rejections_total" => sample("", report.rejections),
             "ringway_listeners_unbound" => sample("", report.failed_binds.len() as u64),
             "ringway_access_log_lines_failed_total" => sample("", process.access_lines_failed),
+            "ringway_descriptors_max" => sample("", process.descriptors_max),
+            "ringway_connections_max" => sample("", process.connections_max),
             _ => sample("", process.log_lines_dropped),
         }
     }
@@ -107,6 +119,8 @@ mod tests {
             cores: 2,
             log_lines_dropped: 11,
             access_lines_failed: 13,
+            descriptors_max: 1024,
+            connections_max: 480,
         };
         write(&mut text, &process, &report);
         for line in [
@@ -118,6 +132,8 @@ mod tests {
             "ringway_config_rejections_total 3",
             "ringway_log_lines_dropped_total 11",
             "ringway_access_log_lines_failed_total 13",
+            "ringway_descriptors_max 1024",
+            "ringway_connections_max 480",
         ] {
             assert!(text.lines().any(|written| written == line), "{line} in\n{text}");
         }

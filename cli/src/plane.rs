@@ -12,6 +12,7 @@ use ringway_proxy::tls::{TlsPlace, TlsProblem};
 use serde_json::{Value, json};
 
 use crate::admin::{Facts, Readiness};
+use crate::descriptors::Room;
 use crate::metrics::{self, Process};
 use crate::writer::Lines;
 
@@ -108,6 +109,7 @@ pub(crate) struct Shown {
     pub(crate) log: Lines,
     /// The access log, if there is one.
     pub(crate) access: Option<Lines>,
+    pub(crate) room: Room,
 }
 
 impl Facts for Shown {
@@ -135,6 +137,8 @@ impl Facts for Shown {
             cores: proxy.cores(),
             log_lines_dropped: self.log.dropped(),
             access_lines_failed: self.access.as_ref().map_or(0, Lines::failed),
+            descriptors_max: self.room.descriptors as u64,
+            connections_max: self.room.connections as u64,
         };
         drop(proxy);
         metrics::write(&mut out, &process, &self.board.read());

@@ -16,7 +16,6 @@ use ringway_proxy::access_log::AccessLogSettings;
 use ringway_proxy::io::Inherited;
 use ringway_proxy::worker::Settings;
 use ringway_proxy::{Proxy, TEND_EVERY, io};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -24,6 +23,7 @@ use tokio::sync::oneshot;
 use crate::admin::{self, AdminServer, Readiness};
 use crate::args::meant;
 use crate::args::said::{Driver, LogFormat};
+use crate::descriptors::{self, Room};
 use crate::plane::{Plane, Shown};
 use crate::writer::{Lines, Target};
 use crate::{demo, exit, greeting, http, inputs, logs, systemd};
@@ -35,16 +35,22 @@ const WATCH: Duration = Duration::from_secs(1);
 pub(crate) fn run(meant: meant::Run) -> anyhow::Result<ExitCode> {
     let log = logs::start(&meant.logs.filter, meant.logs.format)?;
     let access = meant.logs.access.as_ref().map(access_log).transpose()?;
-    raise_descriptor_limit();
+    let descriptors = descriptors::raise_limit();
     let roots = inputs::roots(&meant.inputs)?;
-    let plane = Plane::new(start(&meant, access.as_ref())?);
+    let (proxy, room) = start(&meant, access.as_ref(), descriptors)?;
+    let plane = Plane::new(proxy);
     let options =
         Options { allow_external_name: meant.allow_external_name, ..Options::standalone(own_addresses()) };
     let standalone = Standalone::new(roots, options, plane.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let access = access.map(|(lines, _)| lines);
-    let shown =
-        Shown { plane: plane.clone(), board: standalone.board(), log: log.clone(), access: access.clone() };
+    let shown = Shown {
+        plane: plane.clone(),
+        board: standalone.board(),
+        log: log.clone(),
+        access: access.clone(),
+        room,
+    };
     let served = runtime.block_on(serve(&meant, standalone, &plane, shown));
     runtime.shutdown_background();
     log.flush();
@@ -59,7 +65,21 @@ fn access_log(meant: &meant::AccessLog) -> anyhow::Result<(Lines, Format)> {
     Ok((lines, if meant.json { Format::Json } else { Format::Text }))
 }
 
-fn start(meant: &meant::Run, access: Option<&(Lines, Format)>) -> anyhow::Result<Proxy> {
+fn start(
+    meant: &meant::Run,
+    access: Option<&(Lines, Format)>,
+    descriptors: usize,
+) -> anyhow::Result<(Proxy, Room)> {
+    let mut limits = meant.limits.clone();
+    let cores = meant.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let room = descriptors::fit(&mut limits, descriptors, cores);
+    if room.connections < meant.limits.connections_max {
+        tracing::warn!(
+            descriptors,
+            connections_max = room.connections,
+            "the limit of open files allows fewer client connections than connections_max"
+        );
+    }
     let access_log =
         access.map(|(lines, format)| AccessLogSettings { format: *format, sink: Arc::new(lines.clone()) });
     let passed = systemd::sockets().context("cannot take the sockets that systemd passed")?;
@@ -72,7 +92,7 @@ fn start(meant: &meant::Run, access: Option<&(Lines, Format)>) -> anyhow::Result
             Driver::Epoll => io::Driver::Epoll,
         },
         settings: Settings {
-            limits: meant.limits.clone(),
+            limits,
             trusted: TrustedProxies::new(meant.trusted_proxies.clone()),
             series: SeriesLimits { routes_max: meant.route_metrics, ..SeriesLimits::default() },
             access_log,
@@ -87,7 +107,7 @@ fn start(meant: &meant::Run, access: Option<&(Lines, Format)>) -> anyhow::Result
         reason = driver.reason,
         "data threads run"
     );
-    Ok(proxy)
+    Ok((proxy, room))
 }
 
 async fn serve(
@@ -226,14 +246,6 @@ async fn rescan(orders: &Orders, board: &Board) {
 fn reopen(access: Option<&Lines>) {
     if let Some(lines) = access {
         lines.reopen();
-    }
-}
-
-/// A descriptor for each connection on either side is more than the usual soft limit; the hard one is for us to use.
-fn raise_descriptor_limit() {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current != maximum && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_err() {
-        tracing::warn!(?current, "the limit of open files stays as it is");
     }
 }
 

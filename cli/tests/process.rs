@@ -512,3 +512,27 @@ fn an_access_log_that_cannot_be_written_is_counted_and_said_once() {
     let told_again = |line: String| line.contains("cannot write the access log");
     assert!(!gateway.log.try_iter().any(told_again));
 }
+
+#[test]
+fn clients_cannot_take_the_descriptors_that_upstreams_need() {
+    let backend = Backend::start();
+    let (run, address) = one_line(&backend);
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 256; exec \"$0\" \"$@\""]).arg(run.get_program()).args(run.get_args());
+    let gateway = Gateway::start(&mut command);
+    assert_eq!(gateway.metric("ringway_descriptors_max"), 256.0);
+    let most = gateway.metric("ringway_connections_max") as usize;
+    // More than there are descriptors, and all at once.
+    let mut crowd: Vec<_> = (0..300).filter_map(|_| TcpStream::connect(address).ok()).collect();
+    let mut served = 0;
+    for client in &mut crowd {
+        let mut answer = [0; 12];
+        let asked = client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        client.set_read_timeout(Some(DEADLINE)).unwrap();
+        if asked.is_ok() && client.read_exact(&mut answer).is_ok() {
+            assert_eq!(&answer, b"HTTP/1.1 200");
+            served += 1;
+        }
+    }
+    assert!(served > 0 && served <= most, "{served} of at most {most}");
+}
