@@ -7,8 +7,20 @@ use ringway_core::limits::Limits;
 
 use super::units;
 
+/// Sets limits, each said as `name=value`, each at most once: of two values one would be a mistake.
+pub(crate) fn set_all(limits: &mut Limits, said: &[String]) -> Result<(), String> {
+    for (index, one) in said.iter().enumerate() {
+        let name = |said: &String| said.split('=').next().map(str::to_owned);
+        if said[..index].iter().any(|earlier| name(earlier) == name(one)) {
+            return Err(format!("{} is set twice", name(one).unwrap_or_default()));
+        }
+        set(limits, one)?;
+    }
+    Ok(())
+}
+
 /// Sets one limit, said as `name=value`.
-pub(crate) fn set(limits: &mut Limits, said: &str) -> Result<(), String> {
+fn set(limits: &mut Limits, said: &str) -> Result<(), String> {
     let (name, value) = said
         .split_once('=')
         .ok_or_else(|| format!("`{said}` is no limit; write name=value, such as header_bytes_max=64KiB"))?;
@@ -30,11 +42,18 @@ struct Limit {
 }
 
 macro_rules! limits {
-    ($($name:ident: $unit:ident,)*) => {
+    ($($name:ident: $unit:ident $least:literal..=$most:literal,)*) => {
         &[$(Limit {
             name: stringify!($name),
             set: |limits, value| {
-                limits.$name = $unit::parse(value)?;
+                let new = $unit::parse(value)?;
+                if new < $unit::parse($least)? {
+                    return Err(format!("`{value}` is too little to work with; the least is {}", $least));
+                }
+                if new > $unit::parse($most)? {
+                    return Err(format!("`{value}` is too much; the most is {}", $most));
+                }
+                limits.$name = new;
                 Ok(())
             },
             shown: |limits| $unit::show(limits.$name),
@@ -42,32 +61,34 @@ macro_rules! limits {
     };
 }
 
+/// With the least and the most of each: below, nothing would work; above, it would be no limit, or more than its peers can
+/// count (HTTP/2 windows end at 2³¹ - 1).
 const LIMITS: &[Limit] = limits! {
-    header_bytes_max: size,
-    header_count_max: count,
-    request_line_bytes_max: size,
-    header_read_timeout: time,
-    idle_timeout: time,
-    body_idle_timeout: time,
-    response_header_timeout: time,
-    stream_idle_timeout: time,
-    handshake_timeout: time,
-    connections_max: count,
-    connections_per_client_max: count,
-    requests_per_connection_max: count,
-    http2_streams_max: count,
-    http2_stream_window: size,
-    http2_connection_window: size,
-    http2_resets_max: count,
-    replay_bytes_max: size,
-    mirrors_max: count,
-    upstream_idle_connections_max: count,
-    upstream_idle_timeout: time,
-    linger_bytes_max: size,
-    linger_timeout: time,
-    requests_max: count,
-    udp_sessions_max: count,
-    udp_session_idle_timeout: time,
+    header_bytes_max: size "1KiB"..="16MiB",
+    header_count_max: count "16"..="10000",
+    request_line_bytes_max: size "64"..="16MiB",
+    header_read_timeout: time "1ms"..="8760h",
+    idle_timeout: time "1ms"..="8760h",
+    body_idle_timeout: time "1ms"..="8760h",
+    response_header_timeout: time "1ms"..="8760h",
+    stream_idle_timeout: time "1ms"..="8760h",
+    handshake_timeout: time "1ms"..="8760h",
+    connections_max: count "1"..="none",
+    connections_per_client_max: count "1"..="none",
+    requests_per_connection_max: count "1"..="none",
+    http2_streams_max: count "1"..="2147483647",
+    http2_stream_window: size "1"..="2147483647",
+    http2_connection_window: size "1"..="2147483647",
+    http2_resets_max: count "1"..="100000",
+    replay_bytes_max: size "0"..="1GiB",
+    mirrors_max: count "0"..="none",
+    upstream_idle_connections_max: count "0"..="none",
+    upstream_idle_timeout: time "1ms"..="8760h",
+    linger_bytes_max: size "0"..="1GiB",
+    linger_timeout: time "1ms"..="8760h",
+    requests_max: count "1"..="none",
+    udp_sessions_max: count "1"..="none",
+    udp_session_idle_timeout: time "1ms"..="8760h",
 };
 
 fn unknown(name: &str) -> String {
@@ -179,6 +200,14 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_is_set_once() {
+        let said = ["idle_timeout=1m", "requests_max=5", "idle_timeout=2m"].map(str::to_owned);
+        let error = set_all(&mut Limits::default(), &said).unwrap_err();
+        assert_eq!(error, "idle_timeout is set twice");
+        set_all(&mut Limits::default(), &said[..2]).unwrap();
+    }
+
+    #[test]
     fn an_unknown_limit_is_answered_with_its_neighbours() {
         for (said, expected) in [
             ("header_byte_max=1", "did you mean header_bytes_max"),
@@ -189,6 +218,15 @@ mod tests {
             ("idle_timeout=0", "a timeout of zero"),
             ("http2_stream_window=5GiB", "more than this limit can be"),
             ("connections_max=-1", "no count"),
+            ("connections_max=0", "`0` is too little to work with; the least is 1"),
+            ("header_count_max=none", "`none` is too much; the most is 10000"),
+            ("header_bytes_max=1", "the least is 1KiB"),
+            ("header_bytes_max=17GiB", "the most is 16MiB"),
+            ("header_bytes_max=64K", "`K` is no unit of size"),
+            ("http2_stream_window=2147483648", "the most is 2147483647"),
+            ("idle_timeout=9000h", "the most is 8760h"),
+            ("idle_timeout=1d", "`d` is no unit of time"),
+            ("idle_timeout=", "a duration is missing"),
         ] {
             let error = set(&mut Limits::default(), said).unwrap_err();
             assert!(error.contains(expected), "{said}: {error}");

@@ -92,9 +92,7 @@ impl Run {
             ));
         }
         let mut limits = Limits::default();
-        for said in &said.limits {
-            limits::set(&mut limits, said).map_err(|reason| Misuse(format!("--limit: {reason}")))?;
-        }
+        limits::set_all(&mut limits, &said.limits).map_err(|reason| Misuse(format!("--limit: {reason}")))?;
         let trusted_proxies =
             said.trusted_proxies.iter().map(|text| network(text)).collect::<Result<_, _>>()?;
         Ok(Self {
