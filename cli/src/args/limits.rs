@@ -71,6 +71,7 @@ const LIMITS: &[Limit] = limits! {
     idle_timeout: time "1ms"..="8760h",
     body_idle_timeout: time "1ms"..="8760h",
     response_header_timeout: time "1ms"..="8760h",
+    informational_max: count "0"..="1000",
     stream_idle_timeout: time "1ms"..="8760h",
     handshake_timeout: time "1ms"..="8760h",
     connections_max: count "1"..="none",

@@ -22,6 +22,8 @@ pub struct Limits {
     pub body_idle_timeout: Duration,
     /// From the request's last byte to the response's head, when the rule sets no timeout. 504.
     pub response_header_timeout: Duration,
+    /// Interim responses (1xx) of one attempt that are passed on. Further ones: 502.
+    pub informational_max: u32,
     /// A tunnel or stream without a byte either way. Closed.
     pub stream_idle_timeout: Duration,
     /// From accepting a connection to the end of its TLS handshake or PROXY header. Closed.
@@ -70,6 +72,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(3600),
             body_idle_timeout: Duration::from_secs(60),
             response_header_timeout: Duration::from_secs(300),
+            informational_max: 32,
             stream_idle_timeout: Duration::from_secs(3600),
             handshake_timeout: Duration::from_secs(10),
             connections_max: 50_000,

@@ -130,6 +130,8 @@ limits! {
     BodyIdle = "body_idle_timeout",
     /// Time to answer.
     ResponseHeader = "response_header_timeout",
+    /// Interim responses of an upstream.
+    Informational = "informational_max",
     /// Time without a byte in a stream.
     StreamIdle = "stream_idle_timeout",
     /// Time for a handshake.

@@ -93,11 +93,16 @@ async fn deliver<E: Env>(worker: &Rc<Worker<E>>, copy: MirrorTo<Cluster<E>>, bod
     }
     up.end(&Fields::new()).await.ok()?;
     let mut response = ResponseHead::new();
+    let mut informed = 0;
     loop {
         let patience = limits.response_header_timeout;
         let start = response_side.head(limits, &head.method, &mut response, patience).await.ok()?;
         if start.kind == ResponseKind::Final {
             break;
+        }
+        informed += 1;
+        if informed > limits.informational_max {
+            return None;
         }
     }
     let mut from = response_side.body(limits.body_idle_timeout);

@@ -288,7 +288,7 @@ impl<E: Env> Attempt<'_, E> {
         let method = request.method.clone();
         let sent_whole = Cell::new(false);
         let body_held = body.held();
-        let informed = false;
+        let informed = 0;
         let receiving =
             Receiving { attempt: self, method, reused, upgrade, attempts, summary, body_held, informed };
         let outcome = if body.is_empty() || exchange_upgrade {
@@ -389,8 +389,8 @@ struct Receiving<'a, 'b, E: Env> {
     summary: &'a mut Summary,
     /// Whether the body that was sent so far is still held.
     body_held: &'a Cell<bool>,
-    /// A 1xx came: the upstream has the request, so it may have acted on it.
-    informed: bool,
+    /// So many 1xx came: the upstream has the request, so it may have acted on it.
+    informed: u32,
 }
 
 /// What an upgraded exchange goes on with: the client's bytes, and where they go.
@@ -421,7 +421,12 @@ impl<E: Env> Receiving<'_, '_, E> {
             };
             match start.kind {
                 ResponseKind::Informational => {
-                    self.informed = true;
+                    self.informed += 1;
+                    if self.informed > limits.informational_max {
+                        attempt.worker.hit(Limit::Informational);
+                        self.summary.details = Limit::Informational.name();
+                        return Err(attempt.failure(Evidence::Answered, UpstreamCause::Protocol));
+                    }
                     headers::strip_hop_by_hop(&mut response.fields, false);
                     Box::pin(reply.inform(response)).await.map_err(|_| Failure::ClientGone)?;
                 }
@@ -553,8 +558,8 @@ impl<E: Env> Receiving<'_, '_, E> {
 
     fn no_response(&mut self, no: NoResponse) -> Failure {
         let unanswered = match self.informed {
-            true => Evidence::Answered,
-            false => Evidence::Unanswered { reused: self.reused },
+            1.. => Evidence::Answered,
+            0 => Evidence::Unanswered { reused: self.reused },
         };
         let (evidence, cause) = match no {
             NoResponse::Refused => (Evidence::Refused, UpstreamCause::Closed),

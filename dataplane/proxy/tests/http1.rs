@@ -106,6 +106,26 @@ on_both_drivers! {
         gate.shows("ringway_mirrors_total{result=\"sent\"} 2");
     }
 
+    fn interim_responses_are_passed_on_but_not_without_end(driver: Driver) {
+        let (gate, backend) =
+            limited(driver, Limits { informational_max: 2, ..Limits::default() });
+        let early = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
+        for (interim, expected) in [(2, 200), (3, 502)] {
+            let mut client = gate.client();
+            client.send(GET);
+            let mut server = backend.accept();
+            server.head();
+            server.send(early.repeat(interim));
+            server.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            for _ in 0..2 {
+                assert_eq!(status(&client.head()), 103);
+            }
+            assert_eq!(status(&client.response().0), expected);
+        }
+        gate.shows("ringway_limit_hits_total{limit=\"informational_max\"} 1");
+        gate.shows("ringway_http_response_flags_total{listener=\"http\",flag=\"UPE\"} 1");
+    }
+
     fn a_declared_body_over_the_limit_is_refused_before_it_is_read(driver: Driver) {
         let (gate, backend) = one(driver, HttpRule { request_body_bytes_max: Some(10), ..to("app") });
         let mut client = gate.client();
