@@ -13,6 +13,8 @@ pub(crate) struct Process {
     pub(crate) driver: &'static str,
     pub(crate) cores: usize,
     pub(crate) log_lines_dropped: u64,
+    /// Messages between cores.
+    pub(crate) messages_shed: u64,
     /// Lines of the access log.
     pub(crate) access_lines_failed: u64,
     /// As many files and sockets may be open.
@@ -21,7 +23,7 @@ pub(crate) struct Process {
     pub(crate) connections_max: u64,
 }
 
-const METRICS: [(&str, &str, &str); 12] = [
+const METRICS: [(&str, &str, &str); 13] = [
     ("ringway_build_info", "gauge", "Always 1; says the version."),
     ("ringway_driver_info", "gauge", "Always 1; says what carries the sockets."),
     ("ringway_cores", "gauge", "Data threads."),
@@ -44,6 +46,7 @@ const METRICS: [(&str, &str, &str); 12] = [
         "counter",
         "Lines of the access log that could not be written: the disk is full, or the reader has gone.",
     ),
+    ("ringway_messages_shed_total", "counter", "Messages between cores that found no room."),
     ("ringway_descriptors_max", "gauge", "Descriptors that the process may have open (RLIMIT_NOFILE)."),
     (
         "ringway_connections_max",
@@ -77,6 +80,7 @@ pub(crate) fn write(out: &mut String, process: &Process, report: &Report) {
             "ringway_config_rejections_total" => sample("", report.rejections),
             "ringway_listeners_unbound" => sample("", report.failed_binds.len() as u64),
             "ringway_access_log_lines_failed_total" => sample("", process.access_lines_failed),
+            "ringway_messages_shed_total" => sample("", process.messages_shed),
             "ringway_descriptors_max" => sample("", process.descriptors_max),
             "ringway_connections_max" => sample("", process.connections_max),
             _ => sample("", process.log_lines_dropped),
@@ -119,6 +123,7 @@ mod tests {
             cores: 2,
             log_lines_dropped: 11,
             access_lines_failed: 13,
+            messages_shed: 17,
             descriptors_max: 1024,
             connections_max: 480,
         };
@@ -132,6 +137,7 @@ mod tests {
             "ringway_config_rejections_total 3",
             "ringway_log_lines_dropped_total 11",
             "ringway_access_log_lines_failed_total 13",
+            "ringway_messages_shed_total 17",
             "ringway_descriptors_max 1024",
             "ringway_connections_max 480",
         ] {

@@ -137,6 +137,7 @@ impl Facts for Shown {
             cores: proxy.cores(),
             log_lines_dropped: self.log.dropped(),
             access_lines_failed: self.access.as_ref().map_or(0, Lines::failed),
+            messages_shed: proxy.messages_shed(),
             descriptors_max: self.room.descriptors as u64,
             connections_max: self.room.connections as u64,
         };

@@ -64,8 +64,8 @@ pub trait Env: Clone + 'static {
     /// Which core this is, and how many there are.
     fn core(&self) -> CoreIndex;
 
-    /// Sends a message to a core (this one included). Never waits: the mailbox is unbounded, and what is sent is
-    /// bounded by its senders (configuration changes, one token message a cluster and turn).
+    /// Sends a message to a core (this one included). Never waits: a mailbox has room for all that its senders may have under
+    /// way. Should it be full all the same, the message is lost, and counted.
     fn post(&self, core: usize, message: Message<Self::Unattached>);
 
     /// Client connections that a core has or is about to get.

@@ -194,6 +194,11 @@ impl Proxy {
         self.snapshot.tls.expire_tickets();
     }
 
+    /// Messages between cores that found no room so far.
+    pub fn messages_shed(&self) -> u64 {
+        self.mailboxes.shed()
+    }
+
     /// Whether every data thread is still there.
     pub fn is_alive(&self) -> bool {
         !self.threads.iter().any(JoinHandle::is_finished)

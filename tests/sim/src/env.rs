@@ -19,6 +19,9 @@ use crate::world::{Alarm, Place, World};
 /// 2026-01-01: the wall clock at the beginning of every run.
 const WALL_AT_ORIGIN: Duration = Duration::from_secs(1_767_225_600);
 
+/// Messages that wait for a core. The worlds here are small.
+const MAILBOX_MAX: usize = 10_000;
+
 /// One core's, or one peer's, view of the world.
 #[derive(Clone)]
 pub struct SimEnv {
@@ -187,7 +190,11 @@ impl World {
         let last = mailbox.messages.back().map_or(self.now(), |(at, _)| *at);
         let at = last.max(self.now() + delay);
         mailbox.messages.push_back((at, message));
+        let waiting = mailbox.messages.len();
         drop(mailbox);
+        if waiting > MAILBOX_MAX {
+            self.violated(format!("{waiting} messages wait for core {core}"));
+        }
         self.alarm(at, Alarm::Mail(core));
     }
 

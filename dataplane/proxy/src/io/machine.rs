@@ -9,11 +9,12 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use ringway_core::Instant;
+use ringway_core::health::Finding;
 
 use super::datagrams::MachineDatagrams;
 use super::stream::{MachineAcceptor, MachineSocket};
@@ -46,7 +47,16 @@ pub struct Mailboxes(Arc<[Mailbox]>);
 struct Mailbox {
     sender: flume::Sender<Message<Unattached>>,
     load: Load,
+    /// Messages that found no room.
+    shed: AtomicU64,
 }
+
+/// Messages that wait for a core. By design there never are so many: each is about a connection, a waiting request, a token or
+/// an endpoint of its sender, one or two for each, and those are limited; only failures of endpoints are not.
+const MAILBOX_MAX: usize = 1 << 20;
+
+/// With so many waiting, further failures of endpoints are not told: enough are known to decide.
+const CROWDED: usize = 1 << 14;
 
 /// Client connections of a core. Touched when one begins or ends, never by a request; on a cache line of its own.
 #[derive(Default)]
@@ -57,8 +67,8 @@ impl Mailboxes {
     /// Mailboxes for so many cores, and the end that each core receives from.
     pub fn new(cores: usize) -> (Self, Vec<flume::Receiver<Message<Unattached>>>) {
         let one = |_| {
-            let (sender, receiver) = flume::unbounded();
-            (Mailbox { sender, load: Load::default() }, receiver)
+            let (sender, receiver) = flume::bounded(MAILBOX_MAX);
+            (Mailbox { sender, load: Load::default(), shed: AtomicU64::new(0) }, receiver)
         };
         let (mailboxes, receivers): (Vec<_>, Vec<_>) = (0..cores).map(one).unzip();
         (Self(mailboxes.into()), receivers)
@@ -69,9 +79,27 @@ impl Mailboxes {
         self.0.len()
     }
 
-    /// Sends to a core. One that has ended needs no message.
+    /// Sends to a core, without waiting. One that has ended needs no message.
     pub fn post(&self, core: usize, message: Message<Unattached>) {
-        let _ = self.0[core].sender.send(message);
+        let Mailbox { sender, shed, .. } = &self.0[core];
+        let spare = matches!(&message, Message::Observed { report, .. } if report.finding == Finding::Failed);
+        if spare && sender.len() >= CROWDED {
+            shed.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        if let Err(flume::TrySendError::Full(_)) = sender.try_send(message)
+            && shed.fetch_add(1, Ordering::Relaxed) == 0
+        {
+            tracing::error!(
+                core,
+                "a core does not read its messages, a fault of ringway's: limits may be too strict now"
+            );
+        }
+    }
+
+    /// Messages that found no room so far.
+    pub fn shed(&self) -> u64 {
+        self.0.iter().map(|mailbox| mailbox.shed.load(Ordering::Relaxed)).sum()
     }
 }
 
@@ -220,7 +248,24 @@ impl<F: Future<Output = ()>> Future for Guarded<F> {
 
 #[cfg(test)]
 mod tests {
+    use ringway_config::ClusterKey;
+    use ringway_core::health::Report;
+
     use super::*;
+
+    #[test]
+    fn a_core_that_does_not_read_is_told_of_failures_up_to_a_number_and_of_the_rest_in_full() {
+        let (mailboxes, receivers) = Mailboxes::new(1);
+        let failed = || Message::Observed {
+            cluster: ClusterKey::new("app"),
+            core: 0,
+            report: Report { address: ([127, 0, 0, 1], 80).into(), finding: Finding::Failed },
+        };
+        (0..CROWDED + 10).for_each(|_| mailboxes.post(0, failed()));
+        assert_eq!((receivers[0].len(), mailboxes.shed()), (CROWDED, 10));
+        mailboxes.post(0, Message::Retire);
+        assert_eq!((receivers[0].len(), mailboxes.shed()), (CROWDED + 1, 10));
+    }
     use crate::io::{Driver, run_on};
 
     #[test]
