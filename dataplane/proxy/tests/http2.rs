@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{Gate, PATIENCE, Server, Setup, to};
+use common::{Gate, PATIENCE, Peer, Server, Setup, response, serving, to};
 use h2::client::SendRequest;
 use http::{HeaderMap, Request, Response};
 use ringway_config::UpstreamProtocol;
@@ -29,6 +29,27 @@ async fn connect(address: SocketAddr) -> SendRequest<Bytes> {
         let _ = connection.await;
     });
     client.ready().await.unwrap()
+}
+
+/// A HEADERS frame that asks for `/`, with a field of this name, nothing of it indexed.
+fn get_with(stream: u8, name: &str) -> Vec<u8> {
+    let mut block = vec![0x82, 0x86, 0x84, 0x01, 1, b'a', 0x00, name.len() as u8];
+    block.extend(name.bytes());
+    block.extend([1, b'v']);
+    let mut frame = vec![0, 0, block.len() as u8, 1, 0x5, 0, 0, 0, stream];
+    frame.extend(block);
+    frame
+}
+
+/// The type of the next frame that is one of these.
+fn next_of(client: &mut Peer, kinds: &[u8]) -> u8 {
+    loop {
+        let head = client.exactly(9);
+        client.exactly(usize::from(head[1]) << 8 | usize::from(head[2]));
+        if kinds.contains(&head[3]) {
+            return head[3];
+        }
+    }
 }
 
 /// An HTTP/2 server that echoes bodies as they come, and says in a trailer how long they were.
@@ -94,6 +115,26 @@ fn serve(driver: Driver, backend: SocketAddr, protocol: UpstreamProtocol) -> Gat
 }
 
 on_both_drivers! {
+    fn a_malformed_head_costs_its_stream_and_one_that_cannot_be_decoded_the_connection(driver: Driver) {
+        // docs/threat-model.md says why.
+        const HEADERS: u8 = 1;
+        const RST_STREAM: u8 = 3;
+        const GOAWAY: u8 = 7;
+        let backend = serving(|_| response(200, "ok"));
+        let gate = Setup::new().cluster("app", &[backend]).http(vec![to("app")]).serve(driver);
+        for (name, ends_with) in [("connection", RST_STREAM), ("X-Upper", GOAWAY), ("x-lower", HEADERS)] {
+            let mut client = gate.client();
+            client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+            client.send([0, 0, 0, 4, 0, 0, 0, 0, 0]);
+            client.send(get_with(1, name));
+            assert_eq!(next_of(&mut client, &[HEADERS, RST_STREAM, GOAWAY]), ends_with, "{name}");
+            if ends_with == RST_STREAM {
+                client.send(get_with(3, "x-lower"));
+                assert_eq!(next_of(&mut client, &[HEADERS, RST_STREAM, GOAWAY]), HEADERS);
+            }
+        }
+    }
+
 fn streams_share_a_connection_to_an_http1_backend(driver: Driver) {
     let gate = serve(driver, http1_backend(), UpstreamProtocol::Http1);
     let address = gate.address();
