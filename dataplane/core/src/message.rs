@@ -312,11 +312,6 @@ impl RequestHead {
     pub(crate) fn lower_authority(&mut self) {
         self.authority.make_ascii_lowercase();
     }
-
-    /// Whether the request asks for a tunnel: an HTTP/1.1 upgrade or an extended CONNECT.
-    pub fn is_upgrade(&self) -> bool {
-        self.protocol.is_some() || self.fields.contains("upgrade")
-    }
 }
 
 impl Default for RequestHead {

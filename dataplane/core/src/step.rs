@@ -24,7 +24,7 @@ pub enum RequestStep<C> {
     Path(PathRewrite),
     /// Sends a copy of the request, as it is at this step, to another cluster.
     Mirror {
-        /// Its name, for metrics.
+        /// Its name, for those who read the steps.
         key: ClusterKey,
         /// Where to.
         cluster: Rc<C>,
@@ -54,8 +54,6 @@ impl ResponseStep {
 /// A copy of a request that the proxy sends elsewhere and forgets.
 #[derive(Debug)]
 pub struct MirrorTo<C> {
-    /// Its name, for metrics.
-    pub key: ClusterKey,
     /// Where to.
     pub cluster: Rc<C>,
     /// The copy's head.
@@ -87,10 +85,9 @@ impl<C> Forward<C> {
                 RequestStep::Edit(edits) => headers::edit_request(head, edits),
                 RequestStep::Host(host) => head.set_authority(host, None),
                 RequestStep::Path(path) => rewrite::apply(path, head),
-                RequestStep::Mirror { key, cluster, fraction } => {
+                RequestStep::Mirror { cluster, fraction, .. } => {
                     if fraction.hit(draw()) {
-                        let (key, cluster) = (key.clone(), Rc::clone(cluster));
-                        mirrors.push(MirrorTo { key, cluster, head: head.clone() });
+                        mirrors.push(MirrorTo { cluster: Rc::clone(cluster), head: head.clone() });
                     }
                 }
             }
@@ -260,7 +257,7 @@ mod tests {
             let mut mirrors = vec![];
             forward(&view, &head).apply_request(&mut head, &mut || draw, &mut mirrors);
             let copies: Vec<_> =
-                mirrors.iter().map(|copy| (copy.key.as_str(), copy.head.fields.len())).collect();
+                mirrors.iter().map(|copy| (copy.cluster.as_str(), copy.head.fields.len())).collect();
             assert_eq!(copies, expected);
         }
     }

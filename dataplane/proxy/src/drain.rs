@@ -51,12 +51,7 @@ impl Drain {
         self.begun.is_open()
     }
 
-    /// Runs a future until it ends or the drain begins (`None`). A future that is ready is not cut off.
-    pub fn unless_draining<F: Future>(&self, future: F) -> UnlessDraining<'_, F> {
-        self.unless_draining_if(true, future)
-    }
-
-    /// The same if `ends`; otherwise the drain does not end the future.
+    /// Runs a future until it ends or, if `ends`, the drain begins (`None`). A future that is ready is not cut off.
     pub fn unless_draining_if<F: Future>(&self, ends: bool, future: F) -> UnlessDraining<'_, F> {
         UnlessDraining { begun: ends.then(|| self.begun.opened()), future }
     }
@@ -129,10 +124,10 @@ mod tests {
     #[test]
     fn the_drain_ends_what_waits_but_not_what_is_ready() {
         let drain = Drain::default();
-        assert_eq!(polled(drain.unless_draining(pending::<()>())), Poll::Pending);
+        assert_eq!(polled(drain.unless_draining_if(true, pending::<()>())), Poll::Pending);
         drain.begin();
-        assert_eq!(polled(drain.unless_draining(pending::<()>())), Poll::Ready(None));
-        assert_eq!(polled(drain.unless_draining(ready(1))), Poll::Ready(Some(1)));
+        assert_eq!(polled(drain.unless_draining_if(true, pending::<()>())), Poll::Ready(None));
+        assert_eq!(polled(drain.unless_draining_if(true, ready(1))), Poll::Ready(Some(1)));
         assert_eq!(polled(drain.unless_draining_if(false, pending::<()>())), Poll::Pending);
     }
 }

@@ -66,7 +66,7 @@ fn send<E: Env>(worker: &Rc<Worker<E>>, copy: MirrorTo<Cluster<E>>, body: Rc<[u8
 }
 
 async fn deliver<E: Env>(worker: &Rc<Worker<E>>, copy: MirrorTo<Cluster<E>>, body: &[u8]) -> Option<()> {
-    let MirrorTo { cluster, head, .. } = copy;
+    let MirrorTo { cluster, head } = copy;
     let limits = &worker.limits;
     let _request = match cluster.gates.requests().map(|gate| gate.take()) {
         None => None,

@@ -126,15 +126,6 @@ impl BodyDecoder {
         }
     }
 
-    /// How many bytes are certain to come before the body ends; `None` if its length is not known in advance.
-    pub fn remaining(&self) -> Option<u64> {
-        match self.state {
-            State::Length { left } => Some(left),
-            State::End | State::Ended => Some(0),
-            _ => None,
-        }
-    }
-
     /// Takes from the front of the input: how many bytes are done with, and what they were.
     ///
     /// A piece of data is counted as consumed; its range is to be used before the bytes are dropped. After an error there
