@@ -51,8 +51,9 @@ struct Mailbox {
     shed: AtomicU64,
 }
 
-/// Messages that wait for a core. By design there never are so many: each is about a connection, a waiting request, a token or
-/// an endpoint of its sender, one or two for each, and those are limited; only failures of endpoints are not.
+/// Messages that wait for a core. Each is about a connection, a waiting request, a token or an endpoint of its sender, one or two
+/// for each; only failures of endpoints have no such bound. A core that reads nothing while `requests_max` wait on each of six
+/// others could still be sent more: then messages are lost, and counted.
 const MAILBOX_MAX: usize = 1 << 20;
 
 /// With so many waiting, further failures of endpoints are not told: enough are known to decide.
