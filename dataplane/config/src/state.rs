@@ -3,6 +3,7 @@
 //! Each resource is behind an `Arc` of its own: an unchanged one keeps its pointer through every change, which is
 //! how the compiler in `ringway-core` knows what it may share with the configuration before.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -129,6 +130,33 @@ impl Config {
     }
 }
 
+/// The names under which two configurations hold something different: another pointer, or something in one of them
+/// only. One walk over both, which looks at no value: a resource names itself, so the same pointer stands under the same
+/// name.
+pub fn differing<'c, K: Ord, V>(
+    before: &'c BTreeMap<K, Arc<V>>,
+    after: &'c BTreeMap<K, Arc<V>>,
+) -> Vec<&'c K> {
+    let (mut before, mut after) = (before.iter().peekable(), after.iter().peekable());
+    let mut differing = Vec::new();
+    loop {
+        let order = match (before.peek(), after.peek()) {
+            (None, None) => return differing,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((_, old)), Some((_, new))) if Arc::ptr_eq(old, new) => {
+                before.next();
+                after.next();
+                continue;
+            }
+            (Some((old, _)), Some((new, _))) => old.cmp(new),
+        };
+        let old = before.next_if(|_| order.is_le());
+        let new = after.next_if(|_| order.is_ge());
+        differing.extend(new.or(old).map(|(key, _)| key));
+    }
+}
+
 fn diff<K: Ord + Clone, V: PartialEq>(
     before: &BTreeMap<K, Arc<V>>,
     after: &BTreeMap<K, Arc<V>>,
@@ -165,9 +193,15 @@ mod tests {
         assert_eq!(delta.set, vec![set("b", "2")]);
         assert_eq!(delta.removed, vec![ResourceKey::EndpointSet(EndpointSetKey::new("c"))]);
 
+        let names = |differing: Vec<&EndpointSetKey>| {
+            differing.into_iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(names(differing(&before.endpoint_sets, &after.endpoint_sets)), ["a", "b", "c"]);
         let kept = Arc::clone(&before.endpoint_sets[&EndpointSetKey::new("a")]);
         before.apply(delta);
         assert_eq!(before, after);
+        assert_eq!(names(differing(&before.endpoint_sets, &after.endpoint_sets)), ["a"]);
+        assert_eq!(names(differing(&before.endpoint_sets, &before.endpoint_sets)), [""; 0]);
         assert!(Arc::ptr_eq(&kept, &before.endpoint_sets[&EndpointSetKey::new("a")]));
     }
 }

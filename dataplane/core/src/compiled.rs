@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ringway_config::{
-    BackendTarget, Bind, Cluster, ClusterKey, Config, Filter, HostPattern, HttpRoute, HttpRule, L4Route,
-    Listener, ListenerKey, ListenerProtocol, Route, RouteKey, TlsRoute,
+    BackendTarget, Bind, ClusterKey, Config, Filter, HostPattern, HttpRoute, HttpRule, L4Route, Listener,
+    ListenerKey, ListenerProtocol, Route, RouteKey, TlsRoute, differing,
 };
 
 pub(crate) use hosts::HostMap;
@@ -30,8 +30,8 @@ pub struct Compiled {
     /// names is a new `Arc` in the slot.
     attached: Vec<Option<Arc<AttachedRoute>>>,
     free_slots: Vec<u32>,
-    routes: BTreeMap<RouteKey, Arc<Route>>,
-    clusters: BTreeMap<ClusterKey, Arc<Cluster>>,
+    /// What it was made from.
+    config: Arc<Config>,
 }
 
 /// What a bind is for, as the accept loop needs to know it.
@@ -95,12 +95,12 @@ pub(crate) struct BindTable {
 impl Compiled {
     /// Compiles a whole configuration: the definition of what [`next`](Self::next) must give.
     pub fn from_nothing(config: &Config) -> Self {
-        Self::default().next(config)
+        Self::default().next(&Arc::new(config.clone()))
     }
 
     /// Compiles a configuration that follows this one, sharing what did not change. Unchanged resources are those
     /// whose `Arc` is the same.
-    pub fn next(&self, config: &Config) -> Self {
+    pub fn next(&self, config: &Arc<Config>) -> Self {
         let mut draft = Draft {
             attached: self.attached.clone(),
             free_slots: self.free_slots.clone(),
@@ -115,7 +115,8 @@ impl Compiled {
         for (key, change) in changes {
             draft.attach(&key, change);
         }
-        draft.renew_for_clusters(&self.changed_clusters(config));
+        let clusters = differing(&self.config.clusters, &config.clusters);
+        draft.renew_for_clusters(&clusters.into_iter().collect());
         let binds = match tables_change {
             true => bind_tables(&draft.listeners),
             false => self.binds.clone(),
@@ -125,8 +126,7 @@ impl Compiled {
             listeners: draft.listeners,
             attached: draft.attached,
             free_slots: draft.free_slots,
-            routes: config.routes.clone(),
-            clusters: config.clusters.clone(),
+            config: Arc::clone(config),
         }
     }
 
@@ -178,12 +178,14 @@ impl Compiled {
             }
         }
         let any_anew = changes.values().any(|change| matches!(change.whole, Some(Some(_))));
-        for (key, route) in &config.routes {
-            let before = self.routes.get(key);
-            let changed = !before.is_some_and(|old| Arc::ptr_eq(old, route));
-            if !changed && !any_anew {
-                continue;
-            }
+        let differing: BTreeSet<&RouteKey> =
+            differing(&self.config.routes, &config.routes).into_iter().collect();
+        let candidates: Vec<&Arc<Route>> = match any_anew {
+            true => config.routes.values().collect(),
+            false => differing.iter().filter_map(|key| config.routes.get(*key)).collect(),
+        };
+        for route in candidates {
+            let changed = differing.contains(route.key());
             for listener in listeners_of(route) {
                 match changes.get_mut(listener) {
                     Some(change) if changed || change.whole.is_some() => {
@@ -197,25 +199,14 @@ impl Compiled {
                 }
             }
         }
-        for (key, old) in &self.routes {
-            if !config.routes.get(key).is_some_and(|route| Arc::ptr_eq(old, route)) {
-                for listener in listeners_of(old) {
-                    if self.listeners.contains_key(listener) {
-                        changes.entry(listener.clone()).or_default().leaving.push(Arc::clone(old));
-                    }
+        for old in differing.iter().filter_map(|key| self.config.routes.get(*key)) {
+            for listener in listeners_of(old) {
+                if self.listeners.contains_key(listener) {
+                    changes.entry(listener.clone()).or_default().leaving.push(Arc::clone(old));
                 }
             }
         }
         changes
-    }
-
-    fn changed_clusters<'c>(&'c self, config: &'c Config) -> BTreeSet<&'c ClusterKey> {
-        let appeared = config
-            .clusters
-            .iter()
-            .filter(|(key, cluster)| !self.clusters.get(*key).is_some_and(|old| Arc::ptr_eq(old, cluster)));
-        let gone = self.clusters.keys().filter(|key| !config.clusters.contains_key(*key));
-        appeared.map(|(key, _)| key).chain(gone).collect()
     }
 }
 

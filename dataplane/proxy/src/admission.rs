@@ -481,19 +481,32 @@ impl<E: Env> Worker<E> {
         }
     }
 
-    /// Takes over the limits of a configuration, after the clusters did.
-    pub(crate) fn adopt_limits(&self, generation: u64) {
+    /// The configuration whose limits hold.
+    pub(crate) fn generation(&self) -> u64 {
+        self.admission.generation.get()
+    }
+
+    /// Takes over the limits of a configuration, after these clusters did: those of others are as they were.
+    pub(crate) fn adopt_limits<'k>(&self, generation: u64, clusters: impl Iterator<Item = &'k ClusterKey>) {
         self.admission.generation.set(generation);
         let mut changed = Vec::new();
-        self.admission.homes.borrow_mut().retain(|what, home| {
-            let limit = LimitId { what: what.clone(), epoch: home.epoch };
-            let Some(gate) = self.gate(&limit) else { return self.is_to_come(&limit) };
-            let Terms { limit: tokens, pending_max } = gate.terms.get();
-            let mut post = Vec::new();
-            home.tokens.adopt(tokens, pending_max, &mut post);
-            changed.push((limit, post));
-            true
-        });
+        let limits =
+            clusters.flat_map(|key| [Limited::Connections(key.clone()), Limited::Requests(key.clone())]);
+        for what in limits {
+            let mut homes = self.admission.homes.borrow_mut();
+            let Some(home) = homes.get_mut(&what) else { continue };
+            let limit = LimitId { what, epoch: home.epoch };
+            match self.gate(&limit) {
+                Some(gate) => {
+                    let Terms { limit: tokens, pending_max } = gate.terms.get();
+                    let mut post = Vec::new();
+                    home.tokens.adopt(tokens, pending_max, &mut post);
+                    changed.push((limit, post));
+                }
+                None if self.is_to_come(&limit) => {}
+                None => drop(homes.remove(&limit.what)),
+            }
+        }
         changed.into_iter().for_each(|(limit, post)| self.limit_to_cores(&limit, post));
         let early = self.admission.early.take();
         early.into_iter().for_each(|(limit, message)| self.limit_to_core(limit, message));

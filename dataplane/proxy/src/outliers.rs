@@ -89,9 +89,9 @@ impl<E: Env> Worker<E> {
         self.outliers.changed.notify();
     }
 
-    /// Forgets clusters that have gone.
-    pub(crate) fn watch_only(&self, is_there: impl Fn(&ClusterKey) -> bool) {
-        self.outliers.homes.borrow_mut().retain(|key, _| is_there(key));
+    /// Forgets a cluster that has gone.
+    pub(crate) fn forget_endpoints(&self, key: &ClusterKey) {
+        self.outliers.homes.borrow_mut().remove(key);
     }
 
     /// Ends what is over, for ever.

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ringway_config::{Bind, Config, Delta, ListenerKey};
-use ringway_core::{Compiled, record};
+use ringway_core::record;
 
 use crate::core;
 use crate::io::{Driver, DriverChoice, Inherited, Machine, Mailboxes, Sockets, Unattached, run_on};
@@ -18,7 +18,7 @@ use crate::mailbox::Message;
 use crate::resolver::Resolver;
 use crate::snapshot::Snapshot;
 use crate::threads;
-use crate::tls::{Clock, TlsProblem, TlsStore};
+use crate::tls::{Clock, TlsProblem};
 use crate::worker::Settings;
 
 /// How to start a proxy.
@@ -79,13 +79,7 @@ impl Proxy {
         let (mailboxes, receivers) = Mailboxes::new(plan.len());
         let resolver = Resolver::start()?;
         let origin = Instant::now();
-        let config = Arc::new(Config::default());
-        let snapshot = Snapshot {
-            compiled: Arc::new(Compiled::from_nothing(&config)),
-            config,
-            tls: Arc::new(TlsStore::new(Clock::machine())),
-            generation: 0,
-        };
+        let snapshot = Snapshot::new(Clock::machine());
         let mut handles = Vec::new();
         for (index, (cpu, mailbox)) in plan.into_iter().zip(receivers).enumerate() {
             let (mailboxes, resolver) = (mailboxes.clone(), resolver.clone());
@@ -112,14 +106,8 @@ impl Proxy {
     pub fn apply(&mut self, delta: Delta) -> io::Result<Applied> {
         let mut config = (*self.snapshot.config).clone();
         config.apply(delta);
-        let compiled = self.snapshot.compiled.next(&config);
-        let (tls, tls_problems) = self.snapshot.tls.next(&config);
-        self.snapshot = Snapshot {
-            config: Arc::new(config),
-            compiled: Arc::new(compiled),
-            tls: Arc::new(tls),
-            generation: self.snapshot.generation + 1,
-        };
+        let (next, tls_problems) = self.snapshot.next(config);
+        self.snapshot = next;
         let snapshot = Arc::new(self.snapshot.clone());
         self.ask_all(|done| Message::Configure(Arc::clone(&snapshot), done))?;
         let failed_binds = self.rebind();

@@ -135,7 +135,7 @@ impl<E: Env> Worker<E> {
             scratches: RefCell::default(),
         };
         let worker = Rc::new(worker);
-        worker.update_clusters(snapshot);
+        worker.update_clusters(snapshot, snapshot.config.clusters.keys());
         worker
     }
 
@@ -156,7 +156,14 @@ impl<E: Env> Worker<E> {
 
     /// Swaps to another configuration, in one step between two requests. Live clusters keep their pools and state.
     pub fn configure(self: &Rc<Self>, snapshot: &Snapshot) {
-        self.update_clusters(snapshot);
+        // Each core hears of every configuration, in order; one that did not would have to look at all clusters.
+        match snapshot.generation == self.generation() + 1 {
+            true => self.update_clusters(snapshot, snapshot.changed.iter()),
+            false => {
+                let known: Vec<ClusterKey> = self.clusters.borrow().keys().cloned().collect();
+                self.update_clusters(snapshot, known.iter().chain(snapshot.config.clusters.keys()));
+            }
+        }
         let before = self.view();
         let next = before.next(Arc::clone(&snapshot.compiled));
         let old = self.view.replace(Rc::new(next));
@@ -165,39 +172,42 @@ impl<E: Env> Worker<E> {
         drop((old, old_tls, before));
     }
 
-    fn update_clusters(self: &Rc<Self>, snapshot: &Snapshot) {
+    /// Takes over what a configuration says about some clusters, and leaves all others alone.
+    fn update_clusters<'k>(
+        self: &Rc<Self>,
+        snapshot: &Snapshot,
+        changed: impl Iterator<Item = &'k ClusterKey> + Clone,
+    ) {
         let config = &snapshot.config;
         let mut gone = Vec::new();
-        let mut clusters = self.clusters.borrow_mut();
-        clusters.retain(|key, cluster| {
-            let kept = config.clusters.contains_key(key);
-            if !kept {
-                gone.push(Rc::clone(cluster));
-            }
-            kept
-        });
-        for (key, spec) in &config.clusters {
+        for key in changed.clone() {
+            let Some(spec) = config.clusters.get(key) else {
+                gone.extend(self.clusters.borrow_mut().remove(key));
+                self.forget_endpoints(key);
+                continue;
+            };
             let endpoints = config.endpoint_sets.get(&spec.endpoints);
             let tls = snapshot.tls.client(key);
-            match clusters.get(key) {
-                Some(cluster) => cluster.update(spec, endpoints, tls),
+            let known = self.cluster(key);
+            let cluster = match known {
+                Some(cluster) => {
+                    cluster.update(spec, endpoints, tls);
+                    cluster
+                }
                 None => {
                     let cluster = Cluster::new(spec, endpoints, tls, &self.limits);
-                    clusters.insert(key.clone(), cluster);
+                    self.clusters.borrow_mut().insert(key.clone(), Rc::clone(&cluster));
+                    cluster
                 }
-            }
-            clusters[key].gates.adopt(&self.env, spec, snapshot.generation);
-        }
-        for cluster in clusters.values() {
-            self.watch_endpoints(cluster);
+            };
+            cluster.gates.adopt(&self.env, spec, snapshot.generation);
+            self.watch_endpoints(&cluster);
             if cluster.name().is_some() && !cluster.set_kept(true) {
-                self.env.spawn(names::keep(Rc::clone(self), Rc::clone(cluster)));
+                self.env.spawn(names::keep(Rc::clone(self), cluster));
             }
         }
-        drop(clusters);
-        self.watch_only(|key| config.clusters.contains_key(key));
         gone.iter().for_each(|cluster| cluster.retire());
-        self.adopt_limits(snapshot.generation);
+        self.adopt_limits(snapshot.generation, changed);
     }
 
     /// Room for an exchange.

@@ -8,18 +8,17 @@ use std::time::Duration;
 
 use ringway_config::{
     Attachment, Backend, BackendTarget, Balance, Bind, Certificate, CertificateKey, Cluster, ClusterKey,
-    ClusterLimits, Config, Delta, Der, Endpoint, EndpointSet, EndpointSetKey, EndpointSource, GatewayKey,
+    ClusterLimits, Delta, Der, Endpoint, EndpointSet, EndpointSetKey, EndpointSource, GatewayKey,
     HostPattern, HttpKind, HttpMatch, HttpRoute, HttpRule, L4Route, Listener, ListenerKey, ListenerProtocol,
     Outlier, PrivateKey, Resource, Retry, Route, RouteAge, RouteKey, Timeouts, TlsTermination, Transport,
     UpstreamProtocol, Weighted,
 };
-use ringway_core::Compiled;
 use ringway_core::limits::Limits;
 use ringway_proxy::core;
 use ringway_proxy::env::Env;
 use ringway_proxy::mailbox::Message;
 use ringway_proxy::snapshot::Snapshot;
-use ringway_proxy::tls::{Clock, TlsStore};
+use ringway_proxy::tls::Clock;
 use ringway_proxy::worker::Settings;
 
 use crate::peer::tls::Identity;
@@ -49,14 +48,8 @@ impl Proxy {
 
     /// The same; only so many cores get sockets, as where a kernel deals unevenly.
     pub async fn start_listening(world: &World, limits: Limits, draft: Draft, listening: usize) -> Self {
-        let config = Arc::new(Config::default());
         let (clock, _) = Clock::driven(world.core(0).wall());
-        let snapshot = Snapshot {
-            compiled: Arc::new(Compiled::from_nothing(&config)),
-            config,
-            tls: Arc::new(TlsStore::new(clock)),
-            generation: 0,
-        };
+        let snapshot = Snapshot::new(clock);
         for index in 0..world.cores() {
             let (env, snapshot) = (world.core(index), snapshot.clone());
             let settings = Settings { limits: limits.clone(), ..Settings::default() };
@@ -84,17 +77,8 @@ impl Proxy {
     pub async fn change(&self, set: Vec<Resource>, removed: Vec<ringway_config::ResourceKey>) {
         let mut config = (*self.snapshot.borrow().config).clone();
         config.apply(Delta { set, removed });
-        let next = {
-            let before = self.snapshot.borrow();
-            let (tls, problems) = before.tls.next(&config);
-            assert!(problems.is_empty(), "{problems:?}");
-            Snapshot {
-                compiled: Arc::new(before.compiled.next(&config)),
-                config: Arc::new(config),
-                tls: Arc::new(tls),
-                generation: before.generation + 1,
-            }
-        };
+        let (next, problems) = self.snapshot.borrow().next(config);
+        assert!(problems.is_empty(), "{problems:?}");
         self.snapshot.replace(next.clone());
         let next = Arc::new(next);
         self.ask_all(|done| Message::Configure(Arc::clone(&next), done), CHANGE_TIME).await;

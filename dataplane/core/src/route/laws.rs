@@ -334,7 +334,7 @@ proptest! {
         let mut view = View::new(Arc::clone(&compiled), Rc::clone(&source));
         for (step, change) in changes.into_iter().enumerate() {
             apply(&mut config, change);
-            compiled = Arc::new(compiled.next(&config));
+            compiled = Arc::new(compiled.next(&Arc::new(config.clone())));
             // A core may miss configurations in between.
             if skipped & (1 << step) != 0 {
                 continue;
@@ -380,7 +380,7 @@ fn a_changed_route_leaves_the_tables_and_plans_of_others_as_they_are() {
 
     let changed = route("a", "a.com", "new");
     config.routes.insert(changed.key().clone(), Arc::new(changed));
-    let after = Arc::new(before.next(&config));
+    let after = Arc::new(before.next(&Arc::new(config)));
     let second = first.next(Arc::clone(&after));
 
     assert!(Rc::ptr_eq(&plan_b, &plan(&second, "b.com/")));

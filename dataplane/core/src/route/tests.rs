@@ -547,7 +547,7 @@ fn a_cluster_that_is_not_there_is_an_invalid_backend_until_it_comes() {
     let source = Rc::clone(&live);
     let before = Compiled::from_nothing(&config);
     config.clusters.insert(ClusterKey::new("late"), Arc::new(cluster("late")));
-    let after = before.next(&config);
+    let after = before.next(&Arc::new(config));
 
     let view = View::new(Arc::new(before), Rc::new(move |_: &ClusterKey| source.borrow().clone()));
     assert_eq!(sends(&view, &get("h/")), "500");

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use ringway_config::{
     Certificate, CertificateKey, Cluster, ClusterKey, Config, Listener, ListenerKey, ListenerProtocol,
-    TlsTermination, Trust, UpstreamProtocol, UpstreamTls,
+    TlsTermination, Trust, UpstreamProtocol, UpstreamTls, differing,
 };
 use rustls::RootCertStore;
 
@@ -130,6 +130,12 @@ impl TlsStore {
     /// which (`Cluster::tls`), and in the second case no connection may be made.
     pub fn client(&self, key: &ClusterKey) -> Option<&Arc<ClientTls>> {
         self.clusters.get(key)?.client.as_ref()
+    }
+
+    /// The clusters whose TLS is not the same in another store.
+    pub(crate) fn differing_clusters<'s>(&'s self, other: &'s Self) -> Vec<&'s ClusterKey> {
+        // An entry is made for one cluster, so that the same one stands under the same name.
+        differing(&self.clusters, &other.clusters)
     }
 
     /// Forgets ticket keys that are over, those of listeners that nobody uses too.
