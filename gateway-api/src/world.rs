@@ -57,6 +57,15 @@ impl<T> Shelf<T> {
         self.spaces.get(namespace).into_iter().flat_map(BTreeMap::values)
     }
 
+    /// A name, with the texts that are here already, as far as they are.
+    pub(crate) fn name(&self, namespace: &str, name: &str) -> Name {
+        let Some((namespace, names)) = self.spaces.get_key_value(namespace) else {
+            return Name::new(namespace, name);
+        };
+        let name = names.get_key_value(name).map_or_else(|| name.into(), |(name, _)| Arc::clone(name));
+        Name { namespace: Arc::clone(namespace), name }
+    }
+
     pub(crate) fn insert(&mut self, name: Name, object: Arc<T>) -> Option<Arc<T>> {
         self.spaces.entry(name.namespace).or_default().insert(name.name, object)
     }
@@ -117,13 +126,22 @@ macro_rules! world {
         impl World {
             /// Brings an object in; `false` if the same one was there, or if it is an EndpointSlice.
             pub fn set(&mut self, object: &Object) -> bool {
-                match object {
+                self.enter(object).is_some()
+            }
+
+            /// Brings an object in and returns its name, with the texts by which the world knows it; `None` as for
+            /// [`set`](Self::set).
+            pub(crate) fn enter(&mut self, object: &Object) -> Option<ObjectKey> {
+                let key = object.key();
+                let (name, same) = match object {
                     $(Object::$kind(object_of_kind) => {
-                        let before = self.$field.insert(Name::from(&object.key()), Arc::clone(object_of_kind));
-                        before.as_ref() != Some(object_of_kind)
+                        let name = self.$field.name(&key.namespace, &key.name);
+                        let before = self.$field.insert(name.clone(), Arc::clone(object_of_kind));
+                        (name, before.as_ref() == Some(object_of_kind))
                     })*
-                    Object::EndpointSlice(_) => false,
-                }
+                    Object::EndpointSlice(_) => return None,
+                };
+                (!same).then_some(ObjectKey { kind: key.kind, namespace: name.namespace, name: name.name })
             }
 
             /// Takes an object out; `false` if it was not there.

@@ -38,8 +38,8 @@ pub enum PathMatch {
     Prefix(PathPrefix),
     /// The whole path matches the expression.
     Regex(Pattern),
-    /// A gRPC method: the path `/service/method`.
-    Grpc(GrpcMatch),
+    /// A gRPC method: the path `/service/method`. Apart, since it is large and rare.
+    Grpc(Box<GrpcMatch>),
 }
 
 /// A gRPC service and method; an absent part matches anything.
@@ -90,8 +90,12 @@ impl ValueMatch {
 }
 
 /// A compiled regular expression that must match the whole text. Linear time, size bounded.
+// Apart, since it is large and most conditions have none.
 #[derive(Clone)]
-pub struct Pattern {
+pub struct Pattern(Box<Compiled>);
+
+#[derive(Clone)]
+struct Compiled {
     source: Arc<str>,
     regex: regex::Regex,
 }
@@ -115,36 +119,36 @@ impl Pattern {
         // Alone first: `a)(b` must not become valid by being wrapped.
         whole(source)
             .and_then(|_| whole(&format!("^(?:{source})$")))
-            .map(|regex| Self { source: source.into(), regex })
+            .map(|regex| Self(Box::new(Compiled { source: source.into(), regex })))
             .map_err(|error| PatternError(error.to_string()))
     }
 
     /// Whether the whole text matches.
     pub fn matches(&self, text: &str) -> bool {
-        self.regex.is_match(text)
+        self.0.regex.is_match(text)
     }
 
     /// The expression as it was written.
     pub fn source(&self) -> &str {
-        &self.source
+        &self.0.source
     }
 }
 
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
-        self.source == other.source
+        self.0.source == other.0.source
     }
 }
 
 impl fmt::Debug for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "/{}/", self.source)
+        write!(f, "/{}/", self.0.source)
     }
 }
 
 impl Serialize for Pattern {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.source)
+        serializer.serialize_str(&self.0.source)
     }
 }
 

@@ -271,7 +271,8 @@ fn path(it: &PathMatch) -> String {
         PathMatch::Exact(path) => format!("path {path}"),
         PathMatch::Prefix(prefix) => format!("path prefix {}", prefix_text(prefix)),
         PathMatch::Regex(pattern) => format!("path like {}", pattern.source()),
-        PathMatch::Grpc(GrpcMatch { service, method }) => {
+        PathMatch::Grpc(grpc) => {
+            let GrpcMatch { service, method } = &**grpc;
             let part = |part: &Option<ValueMatch>| part.as_ref().map_or("any".into(), value);
             format!("gRPC service {}, method {}", part(service), part(method))
         }

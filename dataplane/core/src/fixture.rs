@@ -62,7 +62,7 @@ pub(crate) fn path(text: &str) -> PathMatch {
         PathMatch::Regex(Pattern::parse(source).unwrap())
     } else if let Some(grpc) = text.strip_prefix("grpc:") {
         let (service, method) = grpc.split_once('/').unwrap();
-        PathMatch::Grpc(GrpcMatch { service: part(service), method: part(method) })
+        PathMatch::Grpc(Box::new(GrpcMatch { service: part(service), method: part(method) }))
     } else {
         PathMatch::Prefix(PathPrefix::parse(text).unwrap())
     }

@@ -122,7 +122,7 @@ pub struct AllowedListeners {
 }
 
 /// An address, asked for or assigned.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Hash, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayAddress {
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]

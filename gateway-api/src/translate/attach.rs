@@ -115,7 +115,10 @@ pub(crate) fn attach(
         };
         Some(Attached { index, gateway: parent.gateway.clone(), places })
     };
-    route.parent_refs().iter().enumerate().filter_map(of_ref).collect()
+    let mut attached: Vec<Attached> = route.parent_refs().iter().enumerate().filter_map(of_ref).collect();
+    // It stays for long, and there are thousands.
+    attached.shrink_to_fit();
+    attached
 }
 
 fn parent<'a>(reference: &ParentReference, namespace: &str, surface: &'a Surface) -> Option<&'a Parent> {
@@ -189,7 +192,8 @@ fn places(
             client_certificate: parent.client_certificate.clone(),
         })
     };
-    let places: Vec<Place> = allowed.iter().filter_map(place).collect();
+    let mut places: Vec<Place> = allowed.iter().filter_map(place).collect();
+    places.shrink_to_fit();
     if places.is_empty() {
         let hosts: Vec<String> = allowed.iter().map(|section| section.hostname.to_string()).collect();
         let message = format!(
@@ -211,6 +215,7 @@ fn common(listener: &HostPattern, route: &[HostPattern]) -> Vec<HostPattern> {
         route.iter().filter_map(|hostname| listener.intersect(hostname)).collect();
     common.sort();
     common.dedup();
+    common.shrink_to_fit();
     common
 }
 

@@ -119,7 +119,7 @@ impl Resolver<'_> {
     ) -> Result<Destination, Problem> {
         let kind = kind(reference, field)?;
         let namespace = reference.namespace.as_deref().unwrap_or(from.1);
-        let name = Name::new(namespace, &reference.name);
+        let name = backend_name(self.world, kind, namespace, &reference.name);
         if !permitted(self.world, from, (kind.group(), kind.as_str()), (namespace, &reference.name)) {
             let message = format!("{field}: no ReferenceGrant lets this {} use {kind} {name}", from.0);
             return Err(Problem::new("RefNotPermitted", message));
@@ -191,10 +191,18 @@ impl Resolver<'_> {
 }
 
 /// The backend that a reference names, whether it exists or not; `None` for kinds that are none.
-pub(crate) fn named(reference: &BackendRef, namespace: &str) -> Option<BackendName> {
+pub(crate) fn named(world: &World, reference: &BackendRef, namespace: &str) -> Option<BackendName> {
     let kind = kind(reference, "").ok()?;
     let namespace = reference.namespace.as_deref().unwrap_or(namespace);
-    Some(BackendName { kind, name: Name::new(namespace, &reference.name) })
+    Some(BackendName { kind, name: backend_name(world, kind, namespace, &reference.name) })
+}
+
+/// The name of a backend. Thousands of routes may name one, so it shares the texts of the object.
+fn backend_name(world: &World, kind: Kind, namespace: &str, name: &str) -> Name {
+    match kind {
+        Kind::XBackend => world.x_backends.name(namespace, name),
+        _ => world.services.name(namespace, name),
+    }
 }
 
 fn kind(reference: &BackendRef, field: &str) -> Result<Kind, Problem> {

@@ -1,7 +1,5 @@
 //! Leads the backends of one route to clusters and remembers what was found on the way.
 
-use std::collections::BTreeSet;
-
 use ringway_config::{BackendTarget, CertificateKey, ClusterKey};
 
 use super::backend::{BackendName, Carries, ClusterId, Destination, Resolver, named, with_certificate};
@@ -15,10 +13,10 @@ pub(crate) struct Lead<'a> {
     pub(crate) carries: Carries,
     pub(crate) certificate: Option<&'a CertificateKey>,
     /// Every backend that is named, whether it exists or not.
-    pub(crate) backends: BTreeSet<BackendName>,
+    pub(crate) backends: Vec<BackendName>,
     /// Those that it may name: only they learn of it.
-    pub(crate) reached: BTreeSet<BackendName>,
-    pub(crate) clusters: BTreeSet<ClusterId>,
+    pub(crate) reached: Vec<BackendName>,
+    pub(crate) clusters: Vec<ClusterId>,
     pub(crate) unresolved: Vec<Problem>,
 }
 
@@ -34,9 +32,9 @@ impl<'a> Lead<'a> {
             from,
             carries,
             certificate,
-            backends: BTreeSet::new(),
-            reached: BTreeSet::new(),
-            clusters: BTreeSet::new(),
+            backends: vec![],
+            reached: vec![],
+            clusters: vec![],
             unresolved: vec![],
         }
     }
@@ -46,14 +44,14 @@ impl<'a> Lead<'a> {
     pub(crate) fn cluster(&mut self, reference: &BackendRef, field: &str) -> Option<ClusterKey> {
         let found = self.resolver.resolve(reference, self.from, self.carries, field);
         let denied = found.as_ref().is_err_and(|problem| problem.reason == "RefNotPermitted");
-        let named = named(reference, self.from.1);
+        let named = named(self.resolver.world, reference, self.from.1);
         self.reached.extend(named.clone().filter(|_| !denied));
         self.backends.extend(named);
         match found {
             Ok(Destination::Cluster(id)) => {
                 let id = with_certificate(id, self.certificate);
                 let key = id.key();
-                self.clusters.insert(id);
+                self.clusters.push(id);
                 Some(key)
             }
             Ok(Destination::Unreachable) => None,

@@ -43,7 +43,7 @@ pub(crate) fn grpc(spec: &GrpcRouteMatch, field: &str) -> Result<HttpMatch, Stri
         };
     }
     Ok(HttpMatch {
-        path: PathMatch::Grpc(grpc),
+        path: PathMatch::Grpc(Box::new(grpc)),
         method: None,
         headers: headers(&spec.headers, field)?,
         query: vec![],
@@ -52,7 +52,7 @@ pub(crate) fn grpc(spec: &GrpcRouteMatch, field: &str) -> Result<HttpMatch, Stri
 
 /// What a GRPCRoute rule without matches means.
 pub(crate) fn any_grpc() -> HttpMatch {
-    let path = PathMatch::Grpc(GrpcMatch { service: None, method: None });
+    let path = PathMatch::Grpc(Box::new(GrpcMatch { service: None, method: None }));
     HttpMatch { path, ..HttpMatch::anything() }
 }
 

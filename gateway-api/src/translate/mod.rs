@@ -15,6 +15,7 @@ mod conflict;
 mod cors;
 mod duration;
 mod endpoints;
+mod few;
 mod filter;
 mod front;
 mod gateway;
@@ -27,6 +28,7 @@ mod matches;
 mod notice;
 mod options;
 mod policy;
+mod pool;
 mod rivals;
 mod route;
 mod rules;
@@ -139,8 +141,7 @@ fn assemble(
     }
     let mut statuses = status::of_front(front, &counts);
     for (key, outcome) in outcomes {
-        let status = outcome.status.clone().map(|status| Arc::new(Status::Route(status)));
-        statuses.extend(status.map(|status| (key.clone(), status)));
+        statuses.extend(outcome.status.clone().map(|status| (key.clone(), status)));
     }
     statuses.extend(of_backends(resolver, |backend| gateways_of(&reach, backend)));
     Translation { config, statuses, notices: notices.into_iter().collect() }

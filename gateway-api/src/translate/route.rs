@@ -13,29 +13,31 @@ use super::age::created;
 use super::attach::{Attached, Place, RouteObject};
 use super::backend::{BackendName, Carries, ClusterId, Resolver};
 use super::condition::{Problem, fails, holds, sentences, unless};
+use super::few::Few;
 use super::knobs;
 use super::lead::Lead;
 use super::rivals::Lost;
 use super::rules::{self, Rules};
+use super::status::Status;
 use crate::objects::*;
 use crate::world::Name;
 
 /// What a route came to.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Outcome {
     /// One, or more if gateways of different client certificates share it.
     pub(crate) routes: Vec<Arc<Route>>,
     /// `None`: no parent is ours.
-    pub(crate) status: Option<Arc<RouteStatus>>,
+    pub(crate) status: Option<Arc<Status>>,
     /// The listeners that count it, each once (checklist LS8).
-    pub(crate) attached: BTreeSet<ListenerKey>,
-    pub(crate) clusters: BTreeSet<ClusterId>,
+    pub(crate) attached: Few<ListenerKey>,
+    pub(crate) clusters: Few<ClusterId>,
     /// Every backend that it names: what it depends on.
-    pub(crate) backends: BTreeSet<BackendName>,
+    pub(crate) backends: Few<BackendName>,
     /// Those of them that it may name.
-    pub(crate) reached: BTreeSet<BackendName>,
+    pub(crate) reached: Few<BackendName>,
     /// The gateways that reach these through it.
-    pub(crate) gateways: BTreeSet<Name>,
+    pub(crate) gateways: Few<Name>,
 }
 
 /// Places of one way of speaking to backends.
@@ -84,17 +86,22 @@ pub(crate) fn translate(
     }
     let unresolved = std::mem::take(&mut done[0].lead.unresolved);
     let several = done.len() > 1;
+    // Refused or not: what a faulty rule matches is answered 500, lest it falls to a broader route that lacks, say,
+    // the authorization that could not be done.
+    let routes = done.iter().filter_map(|done| done.body.route(key, route, &done.variant, several));
+    outcome.routes = routes.map(Arc::new).collect();
+    outcome.routes.shrink_to_fit();
+    let (mut backends, mut reached, mut clusters) = (vec![], vec![], vec![]);
     for mut done in done {
-        outcome.backends.append(&mut done.lead.backends);
-        outcome.reached.append(&mut done.lead.reached);
-        // Refused or not: what a faulty rule matches is answered 500, lest it falls to a broader route that lacks,
-        // say, the authorization that could not be done.
-        outcome.clusters.append(&mut done.lead.clusters);
-        outcome.routes.extend(done.body.route(key, route, &done.variant, several).map(Arc::new));
+        backends.append(&mut done.lead.backends);
+        reached.append(&mut done.lead.reached);
+        clusters.append(&mut done.lead.clusters);
     }
+    outcome.backends = backends.into_iter().collect();
+    outcome.reached = reached.into_iter().collect();
     // A route that serves nowhere needs no clusters.
-    if outcome.routes.is_empty() {
-        outcome.clusters.clear();
+    if !outcome.routes.is_empty() {
+        outcome.clusters = clusters.into_iter().collect();
     }
     if refused.is_none() {
         outcome.attached = places.iter().map(|place| place.listener.clone()).collect();
@@ -102,7 +109,8 @@ pub(crate) fn translate(
         outcome.gateways = attached.iter().filter(reaches).map(|attached| attached.gateway.clone()).collect();
     }
     let verdict = Verdict { refused, faults, unresolved, notes };
-    outcome.status = Some(Arc::new(verdict.status(route, &attached, resolver.options.controller.as_ref())));
+    outcome.status =
+        Some(Arc::new(Status::Route(verdict.status(route, &attached, resolver.options.controller.as_ref()))));
     outcome
 }
 
@@ -218,7 +226,7 @@ impl Body {
         let created = created(object.metadata());
         let key = if several { variant_key(key, variant) } else { RouteKey::new(key.to_string()) };
         let attachments = || {
-            let mut attachments: Vec<config::Attachment> = vec![];
+            let mut attachments: Vec<config::Attachment> = Vec::with_capacity(1);
             for place in serving() {
                 // Two parentRefs may lead to one listener.
                 if !attachments.iter().any(|known| known.listener == place.listener) {

@@ -27,7 +27,7 @@ pub(crate) struct Rules {
 
 /// Translates the rules of an HTTPRoute.
 pub(crate) fn http(specs: &[HttpRouteRule], body: Option<u64>, lead: &mut Lead<'_>) -> Rules {
-    let mut rules = Rules::default();
+    let mut rules = Rules { rules: Vec::with_capacity(specs.len()), ..Rules::default() };
     for (index, spec) in specs.iter().enumerate() {
         let at = format!("spec.rules[{index}]");
         let matches = all_matches(&spec.matches, &at, HttpMatch::anything, matches::http);
@@ -35,8 +35,8 @@ pub(crate) fn http(specs: &[HttpRouteRule], body: Option<u64>, lead: &mut Lead<'
             name: spec.name.as_deref(),
             filters: &spec.filters,
             backends: &spec.backend_refs,
-            timeouts: spec.timeouts.as_ref(),
-            retry: spec.retry.as_ref(),
+            timeouts: spec.timeouts.as_deref(),
+            retry: spec.retry.as_deref(),
             session: spec.session_persistence.is_some(),
         };
         rules.add(index, matches, effects, body, lead, &at);
@@ -46,7 +46,7 @@ pub(crate) fn http(specs: &[HttpRouteRule], body: Option<u64>, lead: &mut Lead<'
 
 /// Translates the rules of a GRPCRoute.
 pub(crate) fn grpc(specs: &[GrpcRouteRule], body: Option<u64>, lead: &mut Lead<'_>) -> Rules {
-    let mut rules = Rules::default();
+    let mut rules = Rules { rules: Vec::with_capacity(specs.len()), ..Rules::default() };
     for (index, spec) in specs.iter().enumerate() {
         let at = format!("spec.rules[{index}]");
         let matches = all_matches(&spec.matches, &at, matches::any_grpc, matches::grpc);
@@ -136,7 +136,11 @@ fn all_matches<T>(
     if specs.is_empty() {
         return Ok(vec![any()]);
     }
-    specs.iter().enumerate().map(|(index, spec)| one(spec, &format!("{at}.matches[{index}]"))).collect()
+    let matches = specs.iter().enumerate().map(|(index, spec)| one(spec, &format!("{at}.matches[{index}]")));
+    let mut matches = matches.collect::<Result<Vec<_>, _>>()?;
+    // It stays for long, and there are thousands.
+    matches.shrink_to_fit();
+    Ok(matches)
 }
 
 fn backends(
@@ -146,7 +150,7 @@ fn backends(
     at: &str,
     faults: &mut Vec<Problem>,
 ) -> Option<Weighted<Backend>> {
-    let mut choices = vec![];
+    let mut choices = Vec::with_capacity(specs.len());
     for (index, spec) in specs.iter().enumerate() {
         let field = format!("{at}.backendRefs[{index}]");
         let target = lead.target(spec, &field);

@@ -11,7 +11,7 @@ use crate::objects::*;
 use crate::world::Name;
 
 /// What an object's status should be: entries of this controller alone, without times.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(untagged)]
 pub enum Status {
     /// Of a GatewayClass.
@@ -21,7 +21,7 @@ pub enum Status {
     /// Of a ListenerSet.
     ListenerSet(ListenerSetStatus),
     /// Of a route of any kind.
-    Route(Arc<RouteStatus>),
+    Route(RouteStatus),
     /// Of a BackendTLSPolicy.
     Policy(PolicyStatus),
     /// Of an XBackend.

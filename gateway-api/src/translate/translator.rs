@@ -15,6 +15,7 @@ use super::backend::{BackendName, ClusterId, PortId, Resolver};
 use super::front::Front;
 use super::notice::Notice;
 use super::policy::Policies;
+use super::pool::Pool;
 use super::rivals::{Losers, Lost, Rivals, changed};
 use super::route::{self, Outcome};
 use super::status::{self, Counts};
@@ -42,7 +43,7 @@ pub struct Translator {
     slices: Slices,
     front: Front,
     policies: Policies,
-    routes: BTreeMap<ObjectKey, State>,
+    routes: BTreeMap<ObjectKey, Box<State>>,
     rivals: BTreeMap<ListenerKey, (Rivals, Losers)>,
     /// The routes that name a backend.
     dependents: BTreeSet<(BackendName, ObjectKey)>,
@@ -53,9 +54,12 @@ pub struct Translator {
     notices: BTreeMap<ClusterId, Vec<Notice>>,
     config: Config,
     statuses: Statuses,
+    /// Routes say little of their own in their status: one for all that say the same.
+    told: Pool<Status>,
 }
 
 /// A route under translation.
+#[derive(Default)]
 struct State {
     attached: Vec<Attached>,
     lost: Lost,
@@ -107,6 +111,7 @@ impl Translator {
             notices: BTreeMap::new(),
             config: Config::default(),
             statuses: Statuses::new(),
+            told: Pool::default(),
         }
     }
 
@@ -117,7 +122,9 @@ impl Translator {
         let routes = self.concerned(&touched, &mut dirty);
         let routes = self.attach(routes);
         self.translate(routes, &mut dirty);
-        self.publish(&touched, dirty)
+        let delta = self.publish(&touched, dirty);
+        self.told.forget_unused();
+        delta
     }
 
     /// The configuration in force.
@@ -161,8 +168,8 @@ impl Translator {
         for object in changes.upserts {
             if let Object::EndpointSlice(slice) = &object {
                 touched.slices.extend(self.slices.set(&object.key(), slice));
-            } else if self.world.set(&object) {
-                touched.by(object.key());
+            } else if let Some(key) = self.world.enter(&object) {
+                touched.by(key);
             }
         }
         touched
@@ -224,11 +231,7 @@ impl Translator {
                 rivals.add(key.clone(), seniority, hostnames);
                 contested.insert(listener);
             }
-            let state = self.routes.entry(key.clone()).or_insert_with(|| State {
-                attached: vec![],
-                lost: Lost::new(),
-                outcome: Outcome::default(),
-            });
+            let state = self.routes.entry(key.clone()).or_default();
             state.attached = attached;
         }
         for listener in contested {
@@ -263,13 +266,15 @@ impl Translator {
                 _ => None,
             };
             let before = match &outcome {
-                Some(outcome) => {
-                    let state = self.routes.get_mut(&key);
-                    state.map(|state| std::mem::replace(&mut state.outcome, outcome.clone()))
-                }
+                Some(_) => self.routes.get_mut(&key).map(|state| std::mem::take(&mut state.outcome)),
                 None => self.routes.remove(&key).map(|state| state.outcome),
             };
-            self.account(&key, &before.unwrap_or_default(), &outcome.unwrap_or_default(), dirty);
+            let mut after = outcome.unwrap_or_default();
+            after.status = after.status.map(|status| self.told.share(status));
+            self.account(&key, &before.unwrap_or_default(), &after, dirty);
+            if let Some(state) = self.routes.get_mut(&key) {
+                state.outcome = after;
+            }
         }
     }
 
@@ -281,8 +286,7 @@ impl Translator {
         for route in &after.routes {
             dirty.routes.insert(route.key().clone(), Some(Arc::clone(route)));
         }
-        let status = after.status.clone().map(|status| Arc::new(Status::Route(status)));
-        dirty.statuses.insert(key.clone(), status);
+        dirty.statuses.insert(key.clone(), after.status.clone());
         for listener in before.attached.difference(&after.attached) {
             leave(&mut self.counts, listener);
             dirty.listeners.insert(listener.clone());
