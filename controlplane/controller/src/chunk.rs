@@ -1,7 +1,8 @@
 //! Reads a file chunk by chunk, one YAML document each, so that a save costs what changed and not what is there.
 //!
-//! Pure. A chunk that stands in the file as it did before is not parsed again. Only what is certain is cut: where
-//! there may be anchors, directives or document ends, the whole text is one chunk.
+//! Pure. A chunk that stands in the file as it did before is not parsed again; it is known by a hash, so that no text
+//! is kept. Only what is certain is cut: where there may be anchors, directives or document ends, the whole text is one
+//! chunk.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -19,14 +20,13 @@ const CREATED: &str = "2000-01-01T00:00:00Z";
 /// A file that was read.
 #[derive(Debug, Default)]
 pub(crate) struct FileRead {
-    text: String,
     pub(crate) chunks: Vec<Chunk>,
 }
 
 /// A part of a file's text.
 #[derive(Clone, Debug)]
 pub(crate) struct Chunk {
-    range: Range<usize>,
+    print: Print,
     /// How many lines stand before it.
     pub(crate) lines_before: u32,
     /// What it says; the same `Arc` as before if its text is.
@@ -63,13 +63,15 @@ impl FileRead {
         text: String,
         known: &Known<'_>,
     ) -> Result<Self, Vec<Finding>> {
-        let before: HashMap<&str, &Arc<Said>> =
-            self.chunks.iter().map(|chunk| (&self.text[chunk.range.clone()], &chunk.said)).collect();
-        let mut chunks = Vec::new();
+        let before: HashMap<Print, &Arc<Said>> =
+            self.chunks.iter().map(|chunk| (chunk.print, &chunk.said)).collect();
+        let ranges = cut(&text);
+        let mut chunks = Vec::with_capacity(ranges.len());
         let mut lines_before = 0;
-        for range in cut(&text) {
-            let part = &text[range.clone()];
-            let said = match before.get(part) {
+        for range in ranges {
+            let part = &text[range];
+            let print = Print::of(part);
+            let said = match before.get(&print) {
                 Some(said) => Arc::clone(said),
                 None => Arc::new(Said::read(source, part, known)),
             };
@@ -77,10 +79,28 @@ impl FileRead {
                 // Read once more as a whole, so that every place that is told is one of the file.
                 return Err(Said::read(source, &text, known).findings);
             }
-            chunks.push(Chunk { range, lines_before, said });
+            chunks.push(Chunk { print, lines_before, said });
             lines_before += part.bytes().filter(|byte| *byte == b'\n').count() as u32;
         }
-        Ok(Self { text, chunks })
+        Ok(Self { chunks })
+    }
+}
+
+/// Stands for a text: 128 bits of it. Two texts of one file that share a print would be taken for one;
+/// of a billion texts, no two do by chance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Print(u64, u64);
+
+impl Print {
+    fn of(text: &str) -> Self {
+        // Two hashes that differ from the first bit on.
+        let half = |salt: u8| {
+            let mut hasher = DefaultHasher::new();
+            salt.hash(&mut hasher);
+            text.hash(&mut hasher);
+            hasher.finish()
+        };
+        Self(half(0), half(1))
     }
 }
 
@@ -100,6 +120,7 @@ impl Said {
                 Err(error) => said.findings.push(Finding::from(error)),
             }
         }
+        said.findings.shrink_to_fit();
         said
     }
 }

@@ -25,7 +25,6 @@ pub const PROBLEMS_MAX: usize = 1_000;
 pub struct Inventory {
     files: BTreeMap<SourceName, File>,
     definers: BTreeMap<ObjectKey, Definers>,
-    in_force: BTreeMap<ObjectKey, Object>,
 }
 
 /// A file as it last counted, and what is wrong with it now.
@@ -43,10 +42,12 @@ struct Entry {
     column: u32,
 }
 
-/// Which files define an object, and how often its specification has changed.
+/// Which files define an object, which definition is in force, and how often its specification has changed.
 #[derive(Debug)]
 struct Definers {
-    sources: BTreeSet<SourceName>,
+    /// Sorted, each once; nearly always one.
+    sources: Vec<SourceName>,
+    in_force: Option<Object>,
     fingerprint: u64,
     generation: i64,
 }
@@ -107,14 +108,18 @@ impl Inventory {
         }
         let mut changed = Changes::default();
         for key in touched {
-            match self.winner(&key) {
-                Some(object) if self.in_force.get(&key) == Some(&object) => {}
+            let winner = self.winner(&key);
+            let Some(definers) = self.definers.get_mut(&key) else { continue };
+            match winner {
+                Some(object) if definers.in_force.as_ref() == Some(&object) => {}
                 Some(object) => {
-                    self.in_force.insert(key, object.clone());
+                    definers.in_force = Some(object.clone());
                     changed.upserts.push(object);
                 }
                 None => {
-                    if self.in_force.remove(&key).is_some() {
+                    let was_there = definers.in_force.is_some();
+                    self.definers.remove(&key);
+                    if was_there {
                         changed.deletes.push(key);
                     }
                 }
@@ -130,8 +135,8 @@ impl Inventory {
     }
 
     /// The objects in force, by name.
-    pub fn objects(&self) -> &BTreeMap<ObjectKey, Object> {
-        &self.in_force
+    pub fn objects(&self) -> impl Iterator<Item = (&ObjectKey, &Object)> {
+        self.definers.iter().filter_map(|(key, definers)| Some((key, definers.in_force.as_ref()?)))
     }
 
     /// Where the object in force is written.
@@ -163,7 +168,7 @@ impl Inventory {
             Reading::Gone => return self.replace(&source, None, touched),
         };
         let known = |key: &ObjectKey| {
-            let definers = self.definers.get(key)?;
+            let definers = self.definers.get(key).filter(|definers| !definers.sources.is_empty())?;
             Some((definers.fingerprint, definers.generation))
         };
         let none = FileRead::default();
@@ -212,10 +217,8 @@ impl Inventory {
             if !file.entries.contains_key(&it.key)
                 && let Some(definers) = self.definers.get_mut(&it.key)
             {
-                definers.sources.remove(source);
-                if definers.sources.is_empty() {
-                    self.definers.remove(&it.key);
-                }
+                // Without any source it goes when the change is told.
+                definers.sources.retain(|known| known != source);
             }
             touched.insert(it.key.clone());
         }
@@ -227,12 +230,17 @@ impl Inventory {
     fn define(&mut self, it: &ReadObject, source: &SourceName) {
         let (fingerprint, generation) = (it.fingerprint, it.generation);
         let definers = self.definers.entry(it.key.clone()).or_insert_with(|| Definers {
-            sources: BTreeSet::new(),
+            sources: Vec::new(),
+            in_force: None,
             fingerprint,
             generation,
         });
         (definers.fingerprint, definers.generation) = (fingerprint, generation);
-        definers.sources.insert(Arc::clone(source));
+        if let Err(place) = definers.sources.binary_search(source) {
+            // One at a time: a second definition is a mistake, and the room for it would be there thousands of times.
+            definers.sources.reserve_exact(1);
+            definers.sources.insert(place, Arc::clone(source));
+        }
     }
 
     fn place_in(&self, source: &SourceName, key: &ObjectKey) -> Option<Place> {
@@ -321,7 +329,7 @@ mod tests {
 
     fn generation(inventory: &Inventory, name: &str) -> Option<i64> {
         let key = ObjectKey::new(Kind::Service, "default", name);
-        inventory.objects().get(&key)?.metadata().generation
+        inventory.objects().find(|(known, _)| **known == key)?.1.metadata().generation
     }
 
     #[test]
@@ -391,7 +399,7 @@ mod tests {
             ]
         );
         let port = |inventory: &Inventory| {
-            let value = serde_json::to_value(inventory.objects().values().next()).unwrap();
+            let value = serde_json::to_value(inventory.objects().next().map(|(_, object)| object)).unwrap();
             value.pointer("/spec/ports/0/port").unwrap().clone()
         };
         assert_eq!(port(&inventory), 1);
@@ -424,7 +432,7 @@ mod tests {
         for file in ["c.yaml", "b.yaml", "a.yaml"] {
             one_by_one.take(vec![text(file, &service("s", 6))]);
         }
-        assert_eq!(at_once.objects(), one_by_one.objects());
+        assert!(at_once.objects().eq(one_by_one.objects()));
     }
 
     /// Any sequence of saves comes to what the last texts say, duplicates included.
@@ -452,14 +460,14 @@ mod tests {
             let mut fresh = Inventory::default();
             fresh.take(texts.iter().map(|(file, services)| text(file, services)).collect());
             let specs = |inventory: &Inventory| -> Vec<_> {
-                let objects = inventory.objects().iter();
+                let objects = inventory.objects();
                 objects
                     .map(|(key, object)| (key.clone(), serde_json::to_value(object).unwrap()["spec"].clone()))
                     .collect()
             };
             assert_eq!(specs(&inventory), specs(&fresh));
             let places = |inventory: &Inventory| -> Vec<_> {
-                inventory.objects().keys().map(|key| inventory.place(key)).collect()
+                inventory.objects().map(|(key, _)| inventory.place(key)).collect()
             };
             assert_eq!(places(&inventory), places(&fresh));
         }

@@ -265,7 +265,7 @@ impl<D: DataPlane> Standalone<D> {
         let published = self.publisher.publish(changed, &mut report.statuses, &now);
         report.generation = published.generation;
         report.since = now;
-        report.objects = self.inventory.objects().len();
+        report.objects = self.inventory.objects().count();
         self.report_plane(&mut report);
         for Notice { object, message } in published.notices {
             tracing::warn!("{object}: {message}");

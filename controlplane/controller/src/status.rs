@@ -26,7 +26,8 @@ pub struct Statuses {
 #[derive(Debug)]
 struct Told {
     status: Arc<Status>,
-    dates: Box<[Dated]>,
+    /// Shared by those that say the same since the same time.
+    dates: Arc<[Dated]>,
 }
 
 /// When a condition last changed.
@@ -68,10 +69,11 @@ impl Statuses {
         let mut touched: BTreeSet<ObjectKey> = BTreeSet::new();
         touched.extend(self.failed.iter().chain(failed).filter_map(|failed| Some(owner(failed)?.0)));
         self.failed = failed.to_vec();
+        let no_dates: Arc<[Dated]> = Arc::default();
         for (key, status) in told {
             match status {
                 Some(status) => {
-                    let dates = self.told.remove(&key).map(|told| told.dates).unwrap_or_default();
+                    let dates = self.told.get(&key).map_or(&no_dates, |told| &told.dates).clone();
                     self.told.insert(key.clone(), Told { status, dates });
                     touched.insert(key);
                 }
@@ -81,7 +83,18 @@ impl Statuses {
                 }
             }
         }
+        let overlaid: BTreeSet<ObjectKey> =
+            self.failed.iter().filter_map(|failed| Some(owner(failed)?.0)).collect();
+        // What has one status and had one set of dates has one set of dates again: so it is for thousands of routes.
+        let mut made: BTreeMap<(*const Status, *const Dated), Arc<[Dated]>> = BTreeMap::new();
+        let mut kept = Vec::new();
         for key in touched {
+            let Some(told) = self.told.get_mut(&key) else { continue };
+            let alike = (Arc::as_ptr(&told.status), told.dates.as_ptr());
+            if let Some(dates) = made.get(&alike).filter(|_| !overlaid.contains(&key)) {
+                kept.push(std::mem::replace(&mut told.dates, Arc::clone(dates)));
+                continue;
+            }
             let Some(told) = self.told.get(&key) else { continue };
             let mut status = self.overlaid(&key, &told.status);
             let mut dates = Vec::new();
@@ -93,8 +106,13 @@ impl Statuses {
                 let since = Arc::clone(before.map_or(&now, |dated| &dated.since));
                 dates.push(Dated { condition, status, since });
             });
+            let dates: Arc<[Dated]> = dates.into();
+            if !overlaid.contains(&key) {
+                made.insert(alike, Arc::clone(&dates));
+            }
             if let Some(told) = self.told.get_mut(&key) {
-                told.dates = dates.into();
+                // Should the old ones go, their place in memory could become that of others.
+                kept.push(std::mem::replace(&mut told.dates, dates));
             }
         }
     }

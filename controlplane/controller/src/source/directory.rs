@@ -263,7 +263,9 @@ fn read_if_changed(path: &Path, known: Option<&Known>) -> Result<Option<Text>, S
     let file = File::open(path).map_err(|error| error.to_string())?;
     // Of the file that was opened: the name may lead to another one by now.
     let metadata = file.metadata().map_err(|error| error.to_string())?;
-    let mut bytes = Vec::new();
+    // One more than it has now, so that its end is found without making room for a second half.
+    let expected = metadata.len().min(FILE_BYTES_MAX) as usize + 1;
+    let mut bytes = Vec::with_capacity(expected);
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(format!(
