@@ -134,6 +134,7 @@ fn compile(criterion: &mut Criterion) {
         let mut after = before.clone();
         let changed = route(ROUTES / 2, hosts, 1);
         after.routes.insert(changed.key().clone(), changed);
+        let after = Arc::new(after);
         criterion.bench_function(&format!("compile_next/{}/{ROUTES}", hosts.name()), |bencher| {
             bencher.iter(|| compiled.next(&after));
         });

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use ringway_config::pack;
+
 use crate::objects::*;
 
 /// New, changed and deleted objects. Their order does not matter, but for the last of several under one name.
@@ -64,6 +66,10 @@ impl<T> Shelf<T> {
         };
         let name = names.get_key_value(name).map_or_else(|| name.into(), |(name, _)| Arc::clone(name));
         Name { namespace: Arc::clone(namespace), name }
+    }
+
+    fn pack(&mut self) {
+        self.spaces.values_mut().for_each(pack);
     }
 
     pub(crate) fn insert(&mut self, name: Name, object: Arc<T>) -> Option<Arc<T>> {
@@ -142,6 +148,11 @@ macro_rules! world {
                     Object::EndpointSlice(_) => return None,
                 };
                 (!same).then_some(ObjectKey { kind: key.kind, namespace: name.namespace, name: name.name })
+            }
+
+            /// Gives back the room that was made for more.
+            pub(crate) fn pack(&mut self) {
+                $(self.$field.pack();)*
             }
 
             /// Takes an object out; `false` if it was not there.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
+use ringway_config::pack;
 use ringway_gateway_api::manifest::{Place, SourceName};
 use ringway_gateway_api::objects::{Object, ObjectKey};
 use ringway_gateway_api::validate::{Code, Finding, Severity};
@@ -105,6 +106,9 @@ impl Inventory {
         let mut touched = BTreeSet::new();
         for Found { source, reading } in found {
             self.take_file(source, reading, &mut touched);
+        }
+        if 4 * touched.len() > self.definers.len() {
+            pack(&mut self.definers);
         }
         let mut changed = Changes::default();
         for key in touched {
@@ -221,6 +225,9 @@ impl Inventory {
                 definers.sources.retain(|known| known != source);
             }
             touched.insert(it.key.clone());
+        }
+        if 4 * touched.len() > file.entries.len() {
+            pack(&mut file.entries);
         }
         if !read.chunks.is_empty() {
             self.files.insert(Arc::clone(source), File { read, ..file });

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use ringway_config::pack;
 use ringway_gateway_api::Status;
 use ringway_gateway_api::objects::{Kind, ObjectKey};
 use serde_json::{Map, Value, json};
@@ -82,6 +83,9 @@ impl Statuses {
                     touched.remove(&key);
                 }
             }
+        }
+        if 4 * touched.len() > self.told.len() {
+            pack(&mut self.told);
         }
         let overlaid: BTreeSet<ObjectKey> =
             self.failed.iter().filter_map(|failed| Some(owner(failed)?.0)).collect();

@@ -40,5 +40,5 @@ pub use route::{
     Timeouts, TlsRoute,
 };
 pub use secret::{Certificate, Der, PrivateKey};
-pub use state::{Config, Delta, Resource, ResourceKey, differing};
+pub use state::{Config, Delta, Resource, ResourceKey, differing, pack};
 pub use weighted::Weighted;

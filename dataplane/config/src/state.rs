@@ -78,11 +78,19 @@ impl Delta {
 impl Config {
     /// Applies a change.
     pub fn apply(&mut self, delta: Delta) {
+        let large = 4 * delta.set.len() > self.routes.len() + self.clusters.len();
         for key in delta.removed {
             self.remove(&key);
         }
         for resource in delta.set {
             self.set(resource);
+        }
+        if large {
+            pack(&mut self.certificates);
+            pack(&mut self.endpoint_sets);
+            pack(&mut self.clusters);
+            pack(&mut self.listeners);
+            pack(&mut self.routes);
         }
     }
 
@@ -128,6 +136,12 @@ impl Config {
             ResourceKey::Route(key) => drop(self.routes.remove(key)),
         }
     }
+}
+
+/// Gives back the room that a map has made for more: a tree that was filled in order is half empty. As dear as filling
+/// it, so it is for after a large change.
+pub fn pack<K: Ord, V>(map: &mut BTreeMap<K, V>) {
+    *map = std::mem::take(map).into_iter().collect();
 }
 
 /// The names under which two configurations hold something different: another pointer, or something in one of them

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use ringway_config::{
     BackendTarget, Bind, ClusterKey, Config, Filter, HostPattern, HttpRoute, HttpRule, L4Route, Listener,
-    ListenerKey, ListenerProtocol, Route, RouteKey, TlsRoute, differing,
+    ListenerKey, ListenerProtocol, Route, RouteKey, TlsRoute, differing, pack,
 };
 
 pub(crate) use hosts::HostMap;
@@ -276,6 +276,9 @@ impl Draft {
             for hostname in hostnames_of(route, key) {
                 arriving.entry(hostname.clone()).or_default().push(slot);
             }
+        }
+        if 4 * change.arriving.len() > table.slots.len() {
+            pack(&mut table.slots);
         }
         touched.extend(arriving.keys().cloned());
         for hostname in touched {

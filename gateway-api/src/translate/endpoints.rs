@@ -10,7 +10,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::ServicePort;
 use k8s_openapi::api::discovery::v1::{Endpoint as SliceEndpoint, EndpointPort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use ringway_config::Endpoint;
+use ringway_config::{Endpoint, pack};
 
 use crate::objects::{EndpointSlice, Object, ObjectKey};
 use crate::world::Name;
@@ -40,6 +40,12 @@ impl Slices {
     /// The slices of a Service, by name.
     pub fn of(&self, service: &Name) -> impl Iterator<Item = &EndpointSlice> {
         self.by_service.get(service).into_iter().flat_map(BTreeMap::values).map(|slice| &**slice)
+    }
+
+    /// Gives back the room that was made for more.
+    pub(crate) fn pack(&mut self) {
+        pack(&mut self.by_service);
+        pack(&mut self.services);
     }
 
     /// Brings a slice in; returns the Services whose endpoints may have changed.

@@ -2,7 +2,7 @@
 //! routes name is one listener, one backend and one cluster.
 
 /// Sorted, each once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Few<T>(Box<[T]>);
 
 impl<T> Default for Few<T> {
@@ -17,9 +17,14 @@ impl<T: Ord> Few<T> {
         self.0.iter()
     }
 
+    /// Whether a value is in it.
+    pub(crate) fn contains(&self, value: &T) -> bool {
+        self.0.binary_search(value).is_ok()
+    }
+
     /// Values of this set that are not in the other.
     pub(crate) fn difference<'f>(&'f self, other: &'f Self) -> impl Iterator<Item = &'f T> {
-        self.0.iter().filter(|value| other.0.binary_search(value).is_err())
+        self.0.iter().filter(|value| !other.contains(value))
     }
 }
 

@@ -124,7 +124,7 @@ fn assemble(
     let mut notices = vec![];
     for outcome in outcomes.values() {
         config.routes.extend(outcome.routes.iter().map(|route| (route.key().clone(), Arc::clone(route))));
-        for listener in &outcome.attached {
+        for listener in outcome.attached.iter() {
             *counts.entry(listener.clone()).or_default() += 1;
         }
         reach.extend(reached(outcome).map(|pair| (pair, 1)));
@@ -164,8 +164,7 @@ fn claims<'a>(
 /// The backends that gateways reach through a route.
 fn reached(outcome: &Outcome) -> impl Iterator<Item = (BackendName, Name)> {
     outcome
-        .reached
-        .iter()
+        .reached()
         .flat_map(|backend| outcome.gateways.iter().map(|gateway| (backend.clone(), gateway.clone())))
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ringway_config::{HostPattern, ListenerKey};
+use ringway_config::{HostPattern, ListenerKey, pack};
 
 use super::age::Seniority;
 use crate::objects::{Kind, ObjectKey};
@@ -26,6 +26,10 @@ impl Rivals {
         if self.routes.remove(key).is_some() {
             self.grpc -= usize::from(key.kind == Kind::GRPCRoute);
         }
+    }
+
+    pub(crate) fn pack(&mut self) {
+        pack(&mut self.routes);
     }
 
     pub(crate) fn is_empty(&self) -> bool {

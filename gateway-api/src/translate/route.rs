@@ -30,14 +30,21 @@ pub(crate) struct Outcome {
     /// `None`: no parent is ours.
     pub(crate) status: Option<Arc<Status>>,
     /// The listeners that count it, each once (checklist LS8).
-    pub(crate) attached: Few<ListenerKey>,
+    pub(crate) attached: Arc<Few<ListenerKey>>,
     pub(crate) clusters: Few<ClusterId>,
     /// Every backend that it names: what it depends on.
     pub(crate) backends: Few<BackendName>,
-    /// Those of them that it may name.
-    pub(crate) reached: Few<BackendName>,
-    /// The gateways that reach these through it.
-    pub(crate) gateways: Few<Name>,
+    /// Those of them that it may not name; nearly always none.
+    pub(crate) denied: Few<BackendName>,
+    /// The gateways that reach the others through it.
+    pub(crate) gateways: Arc<Few<Name>>,
+}
+
+impl Outcome {
+    /// The backends that it names and may name.
+    pub(crate) fn reached(&self) -> impl Iterator<Item = &BackendName> {
+        self.backends.difference(&self.denied)
+    }
 }
 
 /// Places of one way of speaking to backends.
@@ -98,15 +105,16 @@ pub(crate) fn translate(
         clusters.append(&mut done.lead.clusters);
     }
     outcome.backends = backends.into_iter().collect();
-    outcome.reached = reached.into_iter().collect();
+    outcome.denied = outcome.backends.difference(&reached.into_iter().collect()).cloned().collect();
     // A route that serves nowhere needs no clusters.
     if !outcome.routes.is_empty() {
         outcome.clusters = clusters.into_iter().collect();
     }
     if refused.is_none() {
-        outcome.attached = places.iter().map(|place| place.listener.clone()).collect();
+        outcome.attached = Arc::new(places.iter().map(|place| place.listener.clone()).collect());
         let reaches = |attached: &&Attached| attached.places.is_ok();
-        outcome.gateways = attached.iter().filter(reaches).map(|attached| attached.gateway.clone()).collect();
+        let reaching = attached.iter().filter(reaches);
+        outcome.gateways = Arc::new(reaching.map(|attached| attached.gateway.clone()).collect());
     }
     let verdict = Verdict { refused, faults, unresolved, notes };
     outcome.status =

@@ -8,10 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ringway_config::{Config, ListenerKey, Resource, ResourceKey, Route, RouteKey};
+use ringway_config::{Config, ListenerKey, Resource, ResourceKey, Route, RouteKey, pack};
 
 use super::attach::{Attached, RouteObject, attach};
 use super::backend::{BackendName, ClusterId, PortId, Resolver};
+use super::few::Few;
 use super::front::Front;
 use super::notice::Notice;
 use super::policy::Policies;
@@ -56,6 +57,9 @@ pub struct Translator {
     statuses: Statuses,
     /// Routes say little of their own in their status: one for all that say the same.
     told: Pool<Status>,
+    /// Nor do they differ much in where they are attached.
+    listeners: Pool<Few<ListenerKey>>,
+    gateways: Pool<Few<Name>>,
 }
 
 /// A route under translation.
@@ -112,11 +116,14 @@ impl Translator {
             config: Config::default(),
             statuses: Statuses::new(),
             told: Pool::default(),
+            listeners: Pool::default(),
+            gateways: Pool::default(),
         }
     }
 
     /// Brings changes in, and returns what they come to.
     pub fn apply(&mut self, changes: Changes) -> Delta {
+        let large = 4 * changes.upserts.len() > self.statuses.len();
         let touched = self.bring_in(changes);
         let mut dirty = Dirty::default();
         let routes = self.concerned(&touched, &mut dirty);
@@ -124,6 +131,11 @@ impl Translator {
         self.translate(routes, &mut dirty);
         let delta = self.publish(&touched, dirty);
         self.told.forget_unused();
+        self.listeners.forget_unused();
+        self.gateways.forget_unused();
+        if large {
+            self.pack();
+        }
         delta
     }
 
@@ -149,6 +161,22 @@ impl Translator {
             statuses: self.statuses.clone(),
             notices: self.notices.values().flatten().cloned().collect(),
         }
+    }
+
+    /// Gives back the room that was made for more, after a large change.
+    fn pack(&mut self) {
+        self.world.pack();
+        self.slices.pack();
+        pack(&mut self.routes);
+        self.rivals.values_mut().for_each(|(rivals, _)| rivals.pack());
+        self.dependents = std::mem::take(&mut self.dependents).into_iter().collect();
+        pack(&mut self.clusters);
+        pack(&mut self.ports);
+        pack(&mut self.reach);
+        pack(&mut self.config.routes);
+        pack(&mut self.config.clusters);
+        pack(&mut self.config.endpoint_sets);
+        pack(&mut self.statuses);
     }
 
     fn resolver(&self) -> Resolver<'_> {
@@ -271,6 +299,8 @@ impl Translator {
             };
             let mut after = outcome.unwrap_or_default();
             after.status = after.status.map(|status| self.told.share(status));
+            after.attached = self.listeners.share(after.attached);
+            after.gateways = self.gateways.share(after.gateways);
             self.account(&key, &before.unwrap_or_default(), &after, dirty);
             if let Some(state) = self.routes.get_mut(&key) {
                 state.outcome = after;
@@ -317,7 +347,7 @@ impl Translator {
         for backend in after.backends.difference(&before.backends) {
             self.dependents.insert((backend.clone(), key.clone()));
         }
-        if (&before.reached, &before.gateways) != (&after.reached, &after.gateways) {
+        if before.gateways != after.gateways || !before.reached().eq(after.reached()) {
             for pair in reached(after) {
                 dirty.backends |= enter(&mut self.reach, &pair);
             }

@@ -143,10 +143,8 @@ pub(crate) struct RuleTable {
     /// Highest rank first.
     pub(crate) entries: Vec<Entry>,
     exact: ByText,
-    /// By `/service/method`.
-    grpc_methods: ByText,
-    grpc_services: ByText,
-    grpc_loose: Vec<u32>,
+    /// Apart, since most tables have none.
+    grpc: Option<Box<GrpcEntries>>,
     regexes: Range<u32>,
     prefixes: ByText,
     /// The lengths that occur in `prefixes`, longest first: what a look-up costs is bounded by the configuration,
@@ -154,8 +152,75 @@ pub(crate) struct RuleTable {
     prefix_lengths: Vec<usize>,
 }
 
-/// Entries by a text; those of one text are neighbours.
-type ByText = HashMap<Box<str>, Range<u32>, FixedState>;
+/// Entries for gRPC.
+#[derive(Debug, Default)]
+struct GrpcEntries {
+    /// By `/service/method`.
+    methods: ByText,
+    services: ByText,
+    loose: Vec<u32>,
+}
+
+/// Entries by a text; those of one text are neighbours. There are thousands of tables, and nearly all are small: for
+/// those a list is smaller than a hash table, and no slower.
+#[derive(Debug)]
+enum ByText {
+    List(Vec<(Box<str>, Range<u32>)>),
+    Table(HashMap<Box<str>, Range<u32>, FixedState>),
+}
+
+/// The longest list.
+const LIST_MAX: usize = 4;
+
+impl Default for ByText {
+    fn default() -> Self {
+        Self::List(Vec::new())
+    }
+}
+
+impl ByText {
+    fn get(&self, text: &str) -> Option<&Range<u32>> {
+        match self {
+            Self::List(list) => list.iter().find(|(known, _)| **known == *text).map(|(_, range)| range),
+            Self::Table(table) => table.get(text),
+        }
+    }
+
+    /// Adds an entry, which comes after all others of its text.
+    fn grow(&mut self, text: &str, index: u32) {
+        let known = match self {
+            Self::List(list) => list.iter_mut().find(|(known, _)| **known == *text).map(|(_, range)| range),
+            Self::Table(table) => table.get_mut(text),
+        };
+        if let Some(range) = known {
+            range.end = index + 1;
+            return;
+        }
+        let range = index..index + 1;
+        match self {
+            Self::List(list) if list.len() < LIST_MAX => {
+                list.reserve_exact(1);
+                list.push((text.into(), range));
+            }
+            Self::List(list) => {
+                let all = list.drain(..).chain([(text.into(), range)]);
+                *self = Self::Table(all.collect());
+            }
+            Self::Table(table) => drop(table.insert(text.into(), range)),
+        }
+    }
+
+    /// The lengths of the texts, longest first, each once.
+    fn lengths(&self) -> Vec<usize> {
+        let mut lengths: Vec<usize> = match self {
+            Self::List(list) => list.iter().map(|(text, _)| text.len()).collect(),
+            Self::Table(table) => table.keys().map(|text| text.len()).collect(),
+        };
+        lengths.sort_unstable_by_key(|length| Reverse(*length));
+        lengths.dedup();
+        lengths
+    }
+}
 
 impl RuleTable {
     /// The rules of this table without those of the `leaving` slots and with those of the `arriving` ones.
@@ -194,9 +259,7 @@ impl RuleTable {
         for Ranked { path, entry, .. } in ranked {
             table.push(path, entry);
         }
-        table.prefix_lengths = table.prefixes.keys().map(|prefix| prefix.len()).collect();
-        table.prefix_lengths.sort_unstable_by_key(|length| Reverse(*length));
-        table.prefix_lengths.dedup();
+        table.prefix_lengths = table.prefixes.lengths();
         table
     }
 
@@ -231,14 +294,12 @@ impl RuleTable {
         path: &str,
         first_of: &mut impl FnMut(Range<u32>, bool) -> Option<u32>,
     ) -> Option<u32> {
-        if self.grpc_methods.is_empty() && self.grpc_services.is_empty() && self.grpc_loose.is_empty() {
-            return None;
-        }
+        let grpc = self.grpc.as_ref()?;
         let (service, _) = grpc_parts(path)?;
         // An expression may outrank an exact text, so each kind gives its best and the best of these serves.
-        let method = self.grpc_methods.get(path).and_then(|range| first_of(range.clone(), true));
-        let service = self.grpc_services.get(service).and_then(|range| first_of(range.clone(), true));
-        let loose = self.grpc_loose.iter().find_map(|index| first_of(*index..*index + 1, false));
+        let method = grpc.methods.get(path).and_then(|range| first_of(range.clone(), true));
+        let service = grpc.services.get(service).and_then(|range| first_of(range.clone(), true));
+        let loose = grpc.loose.iter().find_map(|index| first_of(*index..*index + 1, false));
         [method, service, loose].into_iter().flatten().min()
     }
 
@@ -254,17 +315,20 @@ impl RuleTable {
         let index = u32::try_from(self.entries.len()).expect("rules are counted in memory, far below 2^32");
         self.entries.push(entry);
         match path {
-            PathMatch::Exact(path) => grow(&mut self.exact, path.as_str(), index),
-            PathMatch::Prefix(prefix) => grow(&mut self.prefixes, prefix.as_str(), index),
+            PathMatch::Exact(path) => self.exact.grow(path.as_str(), index),
+            PathMatch::Prefix(prefix) => self.prefixes.grow(prefix.as_str(), index),
             PathMatch::Regex(_) if self.regexes.is_empty() => self.regexes = index..index + 1,
             PathMatch::Regex(_) => self.regexes.end = index + 1,
-            PathMatch::Grpc(grpc) => match GrpcPlace::of(grpc) {
-                GrpcPlace::Method { service, method } => {
-                    grow(&mut self.grpc_methods, &format!("/{service}/{method}"), index);
+            PathMatch::Grpc(grpc) => {
+                let entries = self.grpc.get_or_insert_default();
+                match GrpcPlace::of(grpc) {
+                    GrpcPlace::Method { service, method } => {
+                        entries.methods.grow(&format!("/{service}/{method}"), index);
+                    }
+                    GrpcPlace::Service(service) => entries.services.grow(service, index),
+                    GrpcPlace::Loose => entries.loose.push(index),
                 }
-                GrpcPlace::Service(service) => grow(&mut self.grpc_services, service, index),
-                GrpcPlace::Loose => self.grpc_loose.push(index),
-            },
+            }
         }
     }
 }
@@ -286,13 +350,6 @@ impl<'r> Ranked<'r> {
 
 fn http_in(attached: &[Option<Arc<AttachedRoute>>], slot: u32) -> Option<&HttpRoute> {
     attached[slot as usize].as_deref().and_then(AttachedRoute::http)
-}
-
-fn grow(map: &mut ByText, text: &str, index: u32) {
-    match map.get_mut(text) {
-        Some(range) => range.end = index + 1,
-        None => drop(map.insert(text.into(), index..index + 1)),
-    }
 }
 
 fn has_patterns(it: &HttpMatch) -> bool {
