@@ -88,6 +88,10 @@ impl DataPlane for Plane {
         *lock(&self.0.in_force) = Arc::clone(proxy.config());
         Applied { generation: proxy.generation(), failed_binds, problems }
     }
+
+    fn give_back_memory(&mut self) {
+        ringway_proxy::io::give_back_memory();
+    }
 }
 
 fn failed_binds(failed: ringway_proxy::FailedBind) -> impl Iterator<Item = FailedBind> {

@@ -8,6 +8,7 @@
 mod chunk;
 pub mod inventory;
 pub mod publish;
+pub mod rest;
 pub mod settle;
 pub mod source;
 pub mod standalone;

@@ -13,6 +13,9 @@ use crate::status::Statuses;
 pub trait DataPlane: Send {
     /// Makes a change the truth on every core before it returns. An empty change tries failed binds again.
     fn apply(&mut self, delta: Delta) -> Applied;
+
+    /// Gives memory back to the system that changes have used. There may be nothing to do.
+    fn give_back_memory(&mut self) {}
 }
 
 /// What came of a change.
@@ -78,6 +81,11 @@ impl<D: DataPlane> Publisher<D> {
     pub fn retry_binds(&mut self, statuses: &mut Statuses, now: &str) {
         self.apply(Delta::default());
         statuses.update([], &self.failed_binds, now);
+    }
+
+    /// Gives memory back to the system that changes have used.
+    pub fn give_back_memory(&mut self) {
+        self.plane.give_back_memory();
     }
 
     /// The listeners that have no socket.

@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::inventory::{Effect, Inventory, Problem};
 use crate::publish::{DataPlane, FailedBind, Publisher};
+use crate::rest::Rest;
 use crate::settle::{Settle, WAIT_MAX, WRITING_MAX};
 use crate::source::{ChangedName, Directory, Found, Reading, Root, SourceName, Watcher};
 use crate::status::Statuses;
@@ -109,6 +110,7 @@ pub struct Standalone<D> {
     directory: Directory,
     watcher: Option<Watcher>,
     settle: Settle<ChangedName>,
+    rest: Rest,
     // By file: what is read again counts as it is then.
     found: BTreeMap<SourceName, Reading>,
     inventory: Inventory,
@@ -130,6 +132,7 @@ impl<D: DataPlane> Standalone<D> {
             directory,
             watcher,
             settle: Settle::default(),
+            rest: Rest::default(),
             found: BTreeMap::new(),
             inventory: Inventory::default(),
             publisher: Publisher::new(options, plane),
@@ -148,6 +151,8 @@ impl<D: DataPlane> Standalone<D> {
         self.scan();
         let changed = self.take_found();
         self.publish(changed);
+        // To read and compile everything at once takes more than is kept of it.
+        self.publisher.give_back_memory();
     }
 
     /// Makes changes live until told to stop.
@@ -159,7 +164,8 @@ impl<D: DataPlane> Standalone<D> {
         loop {
             let rescan = looked + self.rescan_after();
             let retry = (!self.publisher.failed_binds().is_empty()).then_some(bound + RETRY_BINDS);
-            let wake = [self.settle.due(), retry].into_iter().flatten().fold(rescan, Instant::min);
+            let wake =
+                [self.settle.due(), retry, self.rest.due()].into_iter().flatten().fold(rescan, Instant::min);
             self.wait(inbox, wake);
 
             let now = Instant::now();
@@ -188,6 +194,9 @@ impl<D: DataPlane> Standalone<D> {
                     let changed = self.take_found();
                     self.publish(changed);
                 }
+            }
+            if self.rest.take(now) {
+                self.publisher.give_back_memory();
             }
             if retry.is_some_and(|retry| retry <= now) {
                 bound = now;
@@ -263,6 +272,7 @@ impl<D: DataPlane> Standalone<D> {
             return;
         }
         let published = self.publisher.publish(changed, &mut report.statuses, &now);
+        self.rest.changed(Instant::now());
         report.generation = published.generation;
         report.since = now;
         report.objects = self.inventory.objects().count();

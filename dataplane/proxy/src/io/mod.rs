@@ -8,11 +8,13 @@ mod datagrams;
 mod driver;
 mod listen;
 mod machine;
+mod memory;
 mod stream;
 
 pub use driver::{Driver, DriverChoice};
 pub use listen::{Inherited, Sockets};
 pub use machine::{Machine, Mailboxes, Unattached};
+pub use memory::give_back_memory;
 
 pub(crate) use driver::run_on;
 
