@@ -230,9 +230,12 @@ impl Deadline {
         self.entry.borrow().as_ref().is_some_and(|entry| !entry.armed.get())
     }
 
+    /// Forgets the task as well: a waker keeps the whole memory of the task that it would wake, long after that has ended,
+    /// and the entry may stay queued, or be of a link that is idle for hours.
     fn disarm(&self) {
         if let Some(entry) = &*self.entry.borrow() {
             entry.armed.set(false);
+            entry.waker.take();
         }
     }
 }
@@ -241,10 +244,6 @@ impl Drop for Deadline {
     /// The wheel forgets the entry when it next comes by.
     fn drop(&mut self) {
         self.disarm();
-        // What it would wake may be gone long before that.
-        if let Some(entry) = self.entry.get_mut() {
-            entry.waker.take();
-        }
     }
 }
 
@@ -291,6 +290,9 @@ impl<F: Future> Future for Within<'_, F> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::task::Wake;
+
     use super::*;
 
     fn after(millis: u64) -> Instant {
@@ -309,6 +311,28 @@ mod tests {
                 assert_eq!(timers.0.next_filled(), Some(tick + ahead), "{ahead} after {tick}");
             }
         }
+    }
+
+    #[test]
+    fn a_wait_that_has_ended_keeps_no_task_alive() {
+        struct Task;
+        impl Wake for Task {
+            fn wake(self: Arc<Self>) {}
+        }
+        let task = Arc::new(Task);
+        let waker = Waker::from(Arc::clone(&task));
+        let mut cx = Context::from_waker(&waker);
+        let timers = Timers::new();
+        let (deadline, other) = (timers.deadline(), timers.deadline());
+        // A late one, then a sooner one that must leave the entry of the first behind; and one that stays as it is.
+        for (deadline, millis) in [(&deadline, 10_000), (&deadline, 200), (&other, 10_000)] {
+            let mut wait = Box::pin(deadline.within(after(millis), std::future::pending::<()>()));
+            assert!(wait.as_mut().poll(&mut cx).is_pending());
+            assert!(Arc::strong_count(&task) > 2, "the wait must be able to wake it");
+        }
+        // Ours and the waker's: the entries are still queued, and the deadlines live.
+        assert_eq!(Arc::strong_count(&task), 2);
+        drop((deadline, other));
     }
 
     #[test]
