@@ -90,11 +90,7 @@ pub(crate) fn serve_accepted<E: Env>(worker: &Rc<Worker<E>>, bind: Bind, socket:
     // Counted now: the task runs later, and the drain must not end in between.
     let open = worker.connection(by);
     match worker.env.attach_socket(socket) {
-        Ok(socket) => {
-            let worker = Rc::clone(worker);
-            let env = worker.env.clone();
-            env.spawn(async move { connection::serve(&worker, bind, socket, open).await });
-        }
+        Ok(socket) => worker.env.spawn(connection::serve(Rc::clone(worker), bind, socket, open)),
         // It went away while it waited, most likely.
         Err(error) => tracing::debug!(%error, port = bind.port, "an accepted connection cannot be served"),
     }

@@ -33,6 +33,7 @@ mod outliers;
 pub mod proxy;
 mod race;
 mod resolver;
+pub mod room;
 pub mod serve;
 pub mod signal;
 pub mod snapshot;

@@ -24,6 +24,7 @@ use crate::env::Env;
 use crate::mailbox::Message;
 use crate::names;
 use crate::outliers::Outliers;
+use crate::room::Rooms;
 use crate::snapshot::Snapshot;
 use crate::timer::{Deadline, Timers};
 use crate::tls::TlsStore;
@@ -38,6 +39,10 @@ pub struct Worker<E: Env> {
     pub trusted: TrustedProxies,
     /// Buffers to receive into.
     pub buffers: Buffers,
+    /// Room for what serves requests.
+    pub rooms: Rooms,
+    /// Room for the beginnings of connections.
+    pub beginnings: Rooms,
     /// Deadlines.
     pub timers: Timers,
     /// Whether the core drains, and its connections.
@@ -119,6 +124,8 @@ impl<E: Env> Worker<E> {
             limits: Rc::new(settings.limits),
             trusted: settings.trusted,
             buffers: Buffers::default(),
+            rooms: Rooms::default(),
+            beginnings: Rooms::default(),
             timers: Timers::new(),
             drain: Drain::default(),
             recorder: Rc::new(RefCell::new(Recorder::new(settings.series))),

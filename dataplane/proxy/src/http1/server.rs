@@ -1,11 +1,10 @@
 //! A client's HTTP/1 connection: reads one request after another, has each served, and decides whether to go on.
 //!
-//! Between requests it holds no buffer, and a connection that stays idle is parked in a small task. Every way out that leaves input unread lingers, so that the last answer is not
-//! turned into a reset.
-
-use std::rc::Rc;
+//! Between requests it holds no buffer, and one that stays idle nothing at all that only serving needs. Every way out
+//! that leaves input unread lingers, so that the last answer is not turned into a reset.
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use http::Method;
@@ -24,40 +23,67 @@ use crate::link::{Link, LinkError};
 use crate::serve::serve;
 use crate::worker::{Scratch, Worker};
 
-/// How long a connection that has just served a request keeps what it needs for the next one. After that it is parked.
-const PARK_AFTER: Duration = Duration::from_millis(200);
+/// How long a connection that has just served a request keeps the room in which it did, for the next one. Longer than
+/// a busy client takes, and short, since those that come and wait all have one meanwhile.
+const STAY: Duration = Duration::from_millis(50);
 
 /// Serves a connection until either side ends it. `inbox` holds what was read to learn the protocol.
+///
+/// Waiting is all that its own future can do; requests are served in a room that the core lends.
 pub async fn serve_connection<E: Env>(
     worker: &Rc<Worker<E>>,
     link: Rc<Link<E>>,
     arrival: Rc<Arrival>,
-    inbox: Option<Buffer>,
+    mut inbox: Option<Buffer>,
 ) {
-    let left = worker.limits.requests_per_connection_max;
-    serve_some(worker, link, arrival, inbox, left).await;
+    let mut left = worker.limits.requests_per_connection_max;
+    let mut fresh = true;
+    loop {
+        let patience = if fresh { worker.limits.header_read_timeout } else { worker.limits.idle_timeout };
+        match wait_for_request(worker, &link, &mut inbox, fresh, patience).await {
+            Next::Request => {}
+            Next::Nothing if fresh => {
+                fresh = false;
+                continue;
+            }
+            Next::Nothing => {
+                worker.hit(Limit::Idle);
+                return link.say_goodbye();
+            }
+            Next::End => return link.say_goodbye(),
+        }
+        fresh = false;
+        let (link, arrival) = (Rc::clone(&link), Rc::clone(&arrival));
+        let serving = serve_some(Rc::clone(worker), link, arrival, inbox.take(), left);
+        match worker.rooms.enter(serving).await {
+            Some(still_left) => left = still_left,
+            None => return,
+        }
+    }
 }
 
-/// Serves requests as long as they come; then parks the connection.
+/// Serves requests as long as they come. Then says how many more there may be, or `None` if the connection is to end.
 async fn serve_some<E: Env>(
-    worker: &Rc<Worker<E>>,
+    worker: Rc<Worker<E>>,
     link: Rc<Link<E>>,
     arrival: Rc<Arrival>,
     mut inbox: Option<Buffer>,
     mut left: u64,
-) {
+) -> Option<u64> {
     loop {
-        let fresh = left == worker.limits.requests_per_connection_max;
-        match wait_for_request(worker, &link, &mut inbox, fresh, PARK_AFTER).await {
+        match wait_for_request(&worker, &link, &mut inbox, false, STAY).await {
             Next::Request => {}
-            Next::Nothing => return worker.env.spawn(park(Rc::clone(worker), link, arrival, left)),
-            Next::End => return link.say_goodbye(),
+            Next::Nothing => return Some(left),
+            Next::End => {
+                link.say_goodbye();
+                return None;
+            }
         }
         let mut scratch = worker.scratch();
         left = left.saturating_sub(1);
-        match serve_request(worker, &link, &arrival, &mut inbox, &mut scratch, left == 0).await {
+        match serve_request(&worker, &link, &arrival, &mut inbox, &mut scratch, left == 0).await {
             Fate::Again => {}
-            Fate::Close => return,
+            Fate::Close => return None,
             Fate::Linger => {
                 let mut scratch = inbox.unwrap_or_else(|| worker.buffers.take());
                 let limits = &worker.limits;
@@ -65,31 +91,12 @@ async fn serve_some<E: Env>(
                 if let Some(limit) = Box::pin(lingering).await {
                     worker.hit(limit);
                 }
-                return;
+                return None;
             }
-            Fate::Reset => return link.reset(),
-        }
-    }
-}
-
-/// Waits for a request in a task of its own that is no larger than waiting needs; most connections are idle most of the
-/// time, and the task that serves requests is several times as large.
-async fn park<E: Env>(worker: Rc<Worker<E>>, link: Rc<Link<E>>, arrival: Rc<Arrival>, left: u64) {
-    let mut inbox = None;
-    let mut fresh = left == worker.limits.requests_per_connection_max;
-    loop {
-        let patience = if fresh { worker.limits.header_read_timeout } else { worker.limits.idle_timeout };
-        match wait_for_request(&worker, &link, &mut inbox, fresh, patience).await {
-            Next::Request => {
-                let env = worker.env.clone();
-                return env.spawn(async move { serve_some(&worker, link, arrival, inbox, left).await });
+            Fate::Reset => {
+                link.reset();
+                return None;
             }
-            Next::Nothing if fresh => fresh = false,
-            Next::Nothing => {
-                worker.hit(Limit::Idle);
-                return link.say_goodbye();
-            }
-            Next::End => return link.say_goodbye(),
         }
     }
 }
@@ -404,14 +411,15 @@ mod tests {
     use super::*;
     use crate::io::{Machine, size_of_future};
 
-    /// What waiting for a request may take, beside the link and the arrival.
-    const PARKED_BYTES_MAX: usize = 640;
+    /// What serving a request may take: as much for each connection that is busy at the moment.
+    const BUSY_BYTES_MAX: usize = 5 << 10;
 
-    type Parked = (Rc<Worker<Machine>>, Rc<Link<Machine>>, Rc<Arrival>);
+    type Begin = (Rc<Worker<Machine>>, Rc<Link<Machine>>, Rc<Arrival>);
 
     #[test]
-    fn a_parked_connection_is_small() {
-        let size = size_of_future(|(worker, link, arrival): Parked| park(worker, link, arrival, 1));
-        assert!(size <= PARKED_BYTES_MAX, "{size} bytes");
+    fn a_busy_connection_fits_into_5_kib() {
+        let size =
+            size_of_future(|(worker, link, arrival): Begin| serve_some(worker, link, arrival, None, 1));
+        assert!(size <= BUSY_BYTES_MAX, "{size} bytes");
     }
 }
