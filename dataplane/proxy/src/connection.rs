@@ -223,15 +223,12 @@ async fn sniff_cleartext<E: Env>(
     // A drain leaves a new connection the time to bring its first request: who just came was promised to be served.
     let mut fresh = true;
     loop {
-        match inbox.as_ref().and_then(|inbox| sniff::cleartext(inbox.filled())) {
-            Some(found) => {
-                let protocol = match found {
-                    Cleartext::Http1 => Protocol::Http1,
-                    Cleartext::Http2 => Protocol::Http2,
-                };
-                return Some(Begun { protocol, link, arrival: Rc::new(arrival), inbox });
-            }
-            None => {}
+        if let Some(found) = inbox.as_ref().and_then(|inbox| sniff::cleartext(inbox.filled())) {
+            let protocol = match found {
+                Cleartext::Http1 => Protocol::Http1,
+                Cleartext::Http2 => Protocol::Http2,
+            };
+            return Some(Begun { protocol, link, arrival: Rc::new(arrival), inbox });
         }
         match &mut inbox {
             // Nothing came yet: an idle connection holds no buffer, and may stay as long as any idle one.
