@@ -196,6 +196,15 @@ fn open_to_all(folder: &Path) {
     }
 }
 
+/// What a process holds of the machine's memory, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// All of it: its own, and the pages of files that it has touched.
+    pub resident: u64,
+    /// Its own.
+    pub anonymous: u64,
+}
+
 /// A running gateway. Dropping it ends the process.
 #[derive(Debug)]
 pub struct Gateway {
@@ -299,9 +308,18 @@ impl Gateway {
 
     /// Its resident memory in bytes.
     pub fn resident_bytes(&self) -> u64 {
+        self.memory().resident
+    }
+
+    /// Its memory.
+    pub fn memory(&self) -> Memory {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
-        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+        let bytes = |field: &str| {
+            let line =
+                status.lines().find_map(|line| line.strip_prefix(field)).expect("a process has memory");
+            line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+        };
+        Memory { resident: bytes("VmRSS:"), anonymous: bytes("RssAnon:") }
     }
 
     /// Sends a signal.

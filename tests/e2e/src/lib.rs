@@ -22,7 +22,7 @@ pub use certificate::{Authority, Identity};
 pub use client::{Answer, Connection, Transport};
 pub use figure::figure;
 pub use folder::Folder;
-pub use gateway::{Builder, Driver, Gateway, binary};
+pub use gateway::{Builder, Driver, Gateway, Memory, binary};
 pub use port::{Port, free_port};
 pub use wait::{DEADLINE, eventually};
 

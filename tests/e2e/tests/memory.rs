@@ -1,0 +1,158 @@
+//! What the gateway costs in memory: with nothing to do, and with many clients that have been served and stay.
+//!
+//! Resident memory is what the kernel counts (`/proc/PID/status`): anonymous pages, which are ours alone, and pages of files,
+//! which are the binary and its libraries as far as they were touched, shared with whoever else runs them. A connection's
+//! share is the difference between before and after, over their number: pools and what the allocator keeps are in it.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ringway_e2e::{
+    Authority, Backend, Builder, Connection, DEADLINE, Driver, Gateway, Memory, Reply, figure, free_port,
+    manifest, on_both_drivers,
+};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls::ClientConfig;
+use rustls::client::Resumption;
+use serde_json::json;
+
+on_both_drivers!(
+    an_idle_gateway_is_small,
+    a_served_connection_that_waits_is_small,
+    a_served_tls_connection_that_waits_is_small,
+);
+
+/// Connections that have each had an answer and stay open.
+const CONNECTIONS: usize = 10_000;
+/// Clients that open them, each one after the other.
+const CLIENTS: usize = 64;
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+/// What an idle process may take of its own: heap, stacks, and the pages that the loader relocated. Measured: 1.4 MiB.
+const IDLE_ANONYMOUS_MAX: u64 = 2 * MIB;
+/// The same with all pages of files, of which the kernel maps sixteen around each that is touched. Measured: 12.1 MiB (epoll)
+/// and 13.1 MiB (io_uring) in the profile `fast`; the aim is 8.
+const IDLE_BYTES_MAX: u64 = 14 * MIB;
+/// What a connection may take. Measured: 1.8 to 1.9 KiB.
+const PLAIN_BYTES_MAX: u64 = 2 * KIB;
+/// The same over TLS. Measured: 5.7 KiB; the aim is 18.
+const TLS_BYTES_MAX: u64 = 8 * KIB;
+
+/// One at a time: each wants as many descriptors as one process may have, and nothing else on the CPUs.
+static ONE: Mutex<()> = Mutex::new(());
+
+fn an_idle_gateway_is_small(driver: Driver) {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let backend = Backend::echo("app");
+    let port = free_port();
+    let mut objects = manifest::service("app", &[backend.address]);
+    objects.extend([manifest::http_gateway(port.number()), manifest::to_service("app")]);
+    let gateway = Gateway::start(driver, &objects);
+    let idle = settled(&gateway);
+    show(driver, "idle", idle);
+    assert!(idle.anonymous <= IDLE_ANONYMOUS_MAX, "{idle:?}");
+    assert!(idle.resident <= IDLE_BYTES_MAX, "{idle:?}");
+}
+
+fn a_served_connection_that_waits_is_small(driver: Driver) {
+    measure(driver, "plaintext", None, PLAIN_BYTES_MAX);
+}
+
+fn a_served_tls_connection_that_waits_is_small(driver: Driver) {
+    let authority = Authority::new("memory");
+    measure(driver, "TLS", Some(&authority), TLS_BYTES_MAX);
+}
+
+fn measure(driver: Driver, what: &str, authority: Option<&Authority>, bytes_max: u64) {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    raise_descriptors();
+    let backend = Backend::answering(|_| Reply::ok(vec![b'x'; 1024]));
+    let port = free_port();
+    let mut objects = manifest::service("app", &[backend.address]);
+    objects.push(manifest::to_service("app"));
+    let listener = match authority {
+        None => json!({"name": "main", "port": port.number(), "protocol": "HTTP"}),
+        Some(authority) => {
+            objects.push(manifest::secret("app", &authority.sign(&["app.test"])));
+            manifest::https_listener("main", port.number(), "app")
+        }
+    };
+    objects.push(manifest::gateway(json!([listener])));
+    // All of them come from one address.
+    let limit = format!("connections_per_client_max={}", 2 * CONNECTIONS);
+    let gateway = Builder::new(driver).arguments(["--limit", &limit]).start(&objects);
+    let idle = settled(&gateway);
+
+    let address = SocketAddr::from(([127, 0, 0, 1], port.number()));
+    let config = authority.map(client);
+    let config = config.as_ref();
+    let connections: Vec<Connection> = std::thread::scope(|scope| {
+        let clients: Vec<_> =
+            (0..CLIENTS).map(|index| scope.spawn(move || serve(address, index, config))).collect();
+        clients.into_iter().flat_map(|client| client.join().expect("every request is answered")).collect()
+    });
+    assert_eq!(connections.len(), CONNECTIONS);
+
+    let waiting = settled(&gateway);
+    let each = waiting.resident.saturating_sub(idle.resident) / CONNECTIONS as u64;
+    show(driver, &format!("{CONNECTIONS} connections, {what}"), waiting);
+    let kib = each as f64 / KIB as f64;
+    figure("memory", &format!("{}: a connection that waits, {what}", driver.flag()), format!("{kib:.2} KiB"));
+    assert!(each <= bytes_max, "{each} bytes each: {idle:?}, then {waiting:?}");
+    drop(connections);
+}
+
+/// One client's share of the connections, each of which has been served.
+fn serve(address: SocketAddr, index: usize, config: Option<&Arc<ClientConfig>>) -> Vec<Connection> {
+    let share = (index..CONNECTIONS).step_by(CLIENTS);
+    share
+        .map(|_| {
+            let mut connection = match config {
+                None => Connection::open(address),
+                Some(config) => Connection::open_tls(address, "app.test", Arc::clone(config)),
+            };
+            let answer = connection.get("app.test", "/a/b?c=d");
+            assert_eq!((answer.status, answer.body.len()), (200, 1024));
+            connection
+        })
+        .collect()
+}
+
+/// A client whose every connection makes a whole handshake: nothing is resumed.
+fn client(authority: &Authority) -> Arc<ClientConfig> {
+    let mut config = Arc::unwrap_or_clone(authority.client(&["http/1.1"], None));
+    config.resumption = Resumption::disabled();
+    Arc::new(config)
+}
+
+/// The memory of a gateway that has come to rest: the same for a while.
+fn settled(gateway: &Gateway) -> Memory {
+    const REST: Duration = Duration::from_secs(3);
+    let give_up = Instant::now() + DEADLINE;
+    let (mut memory, mut since) = (gateway.memory(), Instant::now());
+    while since.elapsed() < REST && Instant::now() < give_up {
+        std::thread::sleep(Duration::from_millis(50));
+        let now = gateway.memory();
+        if now != memory {
+            (memory, since) = (now, Instant::now());
+        }
+    }
+    memory
+}
+
+fn show(driver: Driver, what: &str, memory: Memory) {
+    let mib = |bytes: u64| bytes as f64 / MIB as f64;
+    let Memory { resident, anonymous } = memory;
+    let text = format!("{:.1} MiB resident, {:.1} MiB of it anonymous", mib(resident), mib(anonymous));
+    figure("memory", &format!("{}: {what}", driver.flag()), text);
+}
+
+/// As many descriptors as this process and its children may have.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = 2 * CONNECTIONS as u64;
+    assert!(limit.maximum.is_none_or(|most| most >= wanted), "{wanted} descriptors are needed: ulimit -Hn");
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).expect("it is ours to raise");
+}
