@@ -25,7 +25,7 @@ use crate::worker::{Scratch, Worker};
 
 /// How long a connection that has just served a request keeps the room in which it did, for the next one. Longer than
 /// a busy client takes, and short, since those that come and wait all have one meanwhile.
-const STAY: Duration = Duration::from_millis(50);
+const STAY: Duration = Duration::from_millis(20);
 
 /// Serves a connection until either side ends it. `inbox` holds what was read to learn the protocol.
 ///
