@@ -3,8 +3,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// What a buffer holds at first. Larger than the usual request, small enough to stay in cache.
-pub const BUFFER_BYTES: usize = 16 << 10;
+/// What is received into a buffer at once: larger than the usual request, small enough to stay in cache. As much as a
+/// TLS record holds, so that what is passed on in records fills them.
+pub const RECEIVE_BYTES: usize = 16 << 10;
+/// What a buffer holds at first: that, and what a full record of TLS needs beside it to be opened in one pass.
+pub const BUFFER_BYTES: usize = RECEIVE_BYTES + 1;
 /// Free buffers that a core keeps: 4 MiB. Further ones are given back to the allocator.
 const FREE_MAX: usize = 256;
 
@@ -57,6 +60,13 @@ impl Buffer {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
         }
+    }
+
+    /// Room to receive into: the same, but no more than is received at once.
+    pub fn receive_space(&mut self) -> &mut [u8] {
+        let space = self.space();
+        let most = space.len().min(RECEIVE_BYTES);
+        &mut space[..most]
     }
 
     /// Room for more; moves what is left to the front when the end is reached. Empty only if the buffer is full.

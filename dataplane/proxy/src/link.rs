@@ -13,12 +13,14 @@ use ringway_core::Instant;
 use ringway_core::record::Limit;
 
 use crate::admission::Token;
-use crate::buffer::{Buffer, Buffers};
+use crate::buffer::{BUFFER_BYTES, Buffer, Buffers};
 use crate::env::{Env, Socket};
 use crate::timer::{Deadline, Timers};
-use crate::tls::{Alpn, ClientTls, Handshake, Plaintext, TlsFacts, TlsFailure, TlsSession};
+use crate::tls::{Alpn, ClientTls, Handshake, OPEN_BYTES, Plaintext, TlsFacts, TlsFailure, TlsSession};
 use crate::upstream::Open;
 use crate::worker::ClientConnection;
+
+const _: () = assert!(BUFFER_BYTES >= OPEN_BYTES, "a record of any size can be opened into an empty buffer");
 
 /// A connection, downstream or upstream.
 pub struct Link<E: Env> {
@@ -173,7 +175,7 @@ impl<E: Env> Link<E> {
     /// `None`: nothing is there.
     pub fn try_fill(&self, buffer: &mut Buffer) -> Result<Option<usize>, LinkError> {
         let read = match &self.tls {
-            None => self.socket.try_read(buffer.space()),
+            None => self.socket.try_read(buffer.receive_space()),
             Some(tls) => self.try_open(&mut tls.borrow_mut(), buffer.space()),
         };
         match read {
@@ -229,20 +231,21 @@ impl<E: Env> Link<E> {
 
     /// Writes all of it, gathered, waiting at most so long for each step.
     pub async fn write(&self, first: &[u8], second: &[u8], patience: Duration) -> Result<(), LinkError> {
-        if let Some(tls) = &self.tls {
-            for mut data in [first, second] {
-                while !data.is_empty() {
-                    let taken = tls.borrow_mut().write(data).map_err(|_| LinkError::Broken)?;
-                    data = &data[taken..];
-                    // It takes less than all only when it is full.
-                    if !data.is_empty() {
-                        self.flush(tls, patience).await?;
-                    }
-                }
-            }
-            return self.flush(tls, patience).await;
-        }
         let (mut first, mut second) = (first, second);
+        if let Some(tls) = &self.tls {
+            while !(first.is_empty() && second.is_empty()) {
+                let taken = tls.borrow_mut().write(first, second);
+                let Ok(taken) = taken else {
+                    // The alert leaves as far as the socket takes it at once.
+                    let _ = tls.borrow_mut().flush(&mut |slices| self.socket.try_write(slices));
+                    return Err(LinkError::Broken);
+                };
+                (first, second) = rest(first, second, taken);
+                // It takes less than all only when it is full.
+                self.flush(tls, patience).await?;
+            }
+            return Ok(());
+        }
         while !(first.is_empty() && second.is_empty()) {
             let slices = [IoSlice::new(first), IoSlice::new(second)];
             let slices = match (first.is_empty(), second.is_empty()) {
@@ -251,11 +254,7 @@ impl<E: Env> Link<E> {
                 _ => &slices[..],
             };
             match self.socket.try_write(slices) {
-                Ok(count) => {
-                    let from_first = count.min(first.len());
-                    first = &first[from_first..];
-                    second = &second[count - from_first..];
-                }
+                Ok(count) => (first, second) = rest(first, second, count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable(patience).await?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
@@ -353,6 +352,12 @@ impl<E: Env> Link<E> {
     pub fn socket(&self) -> &E::Socket {
         &self.socket
     }
+}
+
+/// What is left of two slices, one after the other, behind their first bytes.
+fn rest<'a>(first: &'a [u8], second: &'a [u8], count: usize) -> (&'a [u8], &'a [u8]) {
+    let from_first = count.min(first.len());
+    (&first[from_first..], &second[count - from_first..])
 }
 
 /// Goes on with a handshake until it is done, or the client's hello needs a listener. After a failure the alert was

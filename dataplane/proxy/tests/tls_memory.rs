@@ -14,8 +14,8 @@ use ringway_proxy::tls::{Clock, Handshake, Plaintext, TlsSession, TlsStore};
 
 /// Enough that what the process itself needs does not count.
 const SESSIONS: usize = 1000;
-/// One session after a request and its answer, in bytes. Measured: 4.0 KiB on the server's side, 4.6 KiB on the other.
-const IDLE_BYTES_MAX: usize = 6 << 10;
+/// One session after a request and its answer, in bytes. Measured: 2.5 KiB on the server's side, 3.0 KiB on the other.
+const IDLE_BYTES_MAX: usize = 4 << 10;
 
 #[test]
 fn an_idle_session_stays_within_its_bytes() {
@@ -49,6 +49,7 @@ fn an_idle_session_stays_within_its_bytes() {
     let clients: Vec<_> = (0..SESSIONS).map(|_| exchange().0).collect();
     let end = resident_bytes();
     let each = [between - start, end - between].map(|held| held / SESSIONS);
+    eprintln!("bytes as server, as client: {each:?}");
     assert!(
         each.iter().all(|held| (1000..=IDLE_BYTES_MAX).contains(held)),
         "bytes as server, as client: {each:?}"
@@ -58,7 +59,7 @@ fn an_idle_session_stays_within_its_bytes() {
 
 fn say(from: &mut TlsSession, to: &mut TlsSession) {
     let mut buffer = [0; 2048];
-    assert_eq!(from.write(&[7; 1024]), Ok(1024));
+    assert_eq!(from.write(&[7; 1024], &[]), Ok(1024));
     carry(from, to);
     assert_eq!(to.read(&mut buffer), Ok(Plaintext::Bytes(1024)));
     assert_eq!(to.read(&mut buffer), Ok(Plaintext::Wait));

@@ -79,6 +79,8 @@ impl ClientTls {
         config.resumption = Resumption::in_memory_sessions(SESSIONS_KEPT);
         // Early data can be replayed by anybody who saw it.
         config.enable_early_data = false;
+        // The record layer is ours once the handshake is over.
+        config.enable_secret_extraction = true;
         Some(Self { config: Arc::new(config), name })
     }
 
@@ -190,7 +192,8 @@ fn server_name(text: &str) -> Option<ServerName<'static>> {
 
 #[cfg(test)]
 impl ClientTls {
-    pub(super) fn for_test(config: ClientConfig, name: ServerName<'static>) -> Arc<Self> {
+    pub(super) fn for_test(mut config: ClientConfig, name: ServerName<'static>) -> Arc<Self> {
+        config.enable_secret_extraction = true;
         Arc::new(Self { config: Arc::new(config), name })
     }
 }

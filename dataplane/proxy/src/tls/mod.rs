@@ -2,7 +2,7 @@
 //!
 //! [`TlsStore`] turns a configuration into one [`ServerTls`] a listener and one [`ClientTls`] a cluster, shared by all
 //! cores and rebuilt only where something changed. [`TlsSession`] is one connection: bytes in, bytes out, no I/O. The
-//! session's API names nothing of rustls, so that a record layer of our own can take its place after the handshake.
+//! session's API names nothing of rustls, which makes the handshake and is then dropped for a record layer of our own.
 //! Nothing here falls back to plain text, reads a process-wide default or panics on what a peer sends.
 
 use std::sync::{Arc, OnceLock};
@@ -15,7 +15,9 @@ mod certificate;
 mod client;
 mod clock;
 mod failure;
+mod handshake;
 mod identity;
+mod record;
 mod server;
 mod store;
 mod stream;
@@ -30,7 +32,7 @@ pub use clock::{Clock, ClockHand};
 pub use failure::{CertificateRefusal, TlsFailure};
 pub use server::{ServerTls, TlsFault};
 pub use store::{TlsPlace, TlsProblem, TlsStore};
-pub use stream::{Alpn, Handshake, Hello, Plaintext, TlsFacts, TlsSession, TlsVersion};
+pub use stream::{Alpn, Handshake, Hello, OPEN_BYTES, Plaintext, TlsFacts, TlsSession, TlsVersion};
 
 /// TLS 1.3 first; 1.2 for peers that know no better.
 static VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];

@@ -148,6 +148,8 @@ fn settings(
     config.send_tls13_tickets = TICKETS_GIVEN;
     // Early data can be replayed by anybody who saw it.
     config.max_early_data_size = 0;
+    // The record layer is ours once the handshake is over.
+    config.enable_secret_extraction = true;
     config
 }
 
@@ -755,7 +757,7 @@ mod tests {
         bench.certificate(&cert);
         assert_eq!(bench.apply(), []);
         let mut wire = bench.connect("client", "listener").unwrap();
-        wire.client.write(b"hello").unwrap();
+        wire.client.write(b"hello", &[]).unwrap();
         wire.deliver();
         let mut buffer = [0; 16];
         assert_eq!(wire.server.read(&mut buffer), Ok(Plaintext::Bytes(5)));

@@ -208,7 +208,7 @@ impl Wire {
         }
     }
 
-    /// Runs the handshake until neither side has anything more to say.
+    /// Runs the handshake until neither side has anything more to say. Tickets arrive, as with a first answer.
     pub(super) fn handshake(mut self, server: &Arc<ServerTls>) -> Outcome {
         let mut hello = None;
         let (mut at_client, mut at_server) = (Ok(Handshake::Wait), Ok(Handshake::Wait));
@@ -220,6 +220,7 @@ impl Wire {
                 self.server.choose(server).unwrap();
                 continue;
             }
+            self.server.hurry();
             if self.deliver() == 0 {
                 break;
             }
