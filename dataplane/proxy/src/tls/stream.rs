@@ -467,6 +467,12 @@ impl TlsSession {
         self.seen.as_ref()?.group
     }
 
+    /// What a key of ours may protect, from now on.
+    pub(super) fn limit_records(&mut self, records_max: u64) {
+        let Stage::Open(open) = &mut self.stage else { panic!("the handshake is done") };
+        open.records.limit_records(records_max);
+    }
+
     /// Lets tickets go that wait for company.
     pub(super) fn hurry(&mut self) {
         self.unhurried = false;

@@ -54,30 +54,34 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// A key that goes on at a sequence number.
+    /// The key that these secrets are for; it goes on at a sequence number.
     pub(super) fn new(
         version: ProtocolVersion,
         (sequence, secrets): (u64, ConnectionTrafficSecrets),
     ) -> Result<Self, Broken> {
-        type Parts<'a> = (&'static Algorithm, &'a [u8], Iv, u64);
-        let copy = |iv: &Iv| Iv::copy(iv.as_ref());
-        let (algorithm, key, iv, records_max): Parts<'_> = match &secrets {
-            ConnectionTrafficSecrets::Aes128Gcm { key, iv } => {
-                (&AES_128_GCM, key.as_ref(), copy(iv), GCM_RECORDS_MAX)
-            }
-            ConnectionTrafficSecrets::Aes256Gcm { key, iv } => {
-                (&AES_256_GCM, key.as_ref(), copy(iv), GCM_RECORDS_MAX)
-            }
-            ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => {
-                (&CHACHA20_POLY1305, key.as_ref(), copy(iv), CHACHA_RECORDS_MAX)
-            }
+        let (algorithm, key, iv) = match &secrets {
+            ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (&AES_128_GCM, key, iv),
+            ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (&AES_256_GCM, key, iv),
+            ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (&CHACHA20_POLY1305, key, iv),
             _ => return Err(Broken::Internal("a cipher suite without a record layer")),
         };
+        Self::of(version, algorithm, key.as_ref(), Iv::copy(iv.as_ref()), sequence)
+    }
+
+    pub(super) fn of(
+        version: ProtocolVersion,
+        algorithm: &'static Algorithm,
+        key: &[u8],
+        iv: Iv,
+        sequence: u64,
+    ) -> Result<Self, Broken> {
+        let chacha = *algorithm == CHACHA20_POLY1305;
         let layout = match version {
             ProtocolVersion::TLSv1_3 => Layout::Tls13,
-            _ if *algorithm == CHACHA20_POLY1305 => Layout::Tls12,
+            _ if chacha => Layout::Tls12,
             _ => Layout::Tls12Explicit,
         };
+        let records_max = if chacha { CHACHA_RECORDS_MAX } else { GCM_RECORDS_MAX };
         let key = UnboundKey::new(algorithm, key).map_err(|_| Broken::Internal("a key of a wrong size"))?;
         Ok(Self { aead: LessSafeKey::new(key), layout, iv, sequence, records_max })
     }

@@ -19,6 +19,8 @@ mod messages;
 mod open;
 mod renewal;
 mod seal;
+#[cfg(test)]
+mod tests;
 
 pub(super) use broken::{Broken, CLOSE_NOTIFY};
 pub(super) use messages::Side;
@@ -70,9 +72,13 @@ impl Records {
         secrets: ExtractedSecrets,
         renewal: Renewal,
     ) -> Result<Self, Broken> {
-        Ok(Self {
-            sending: Key::new(version, secrets.tx)?,
-            receiving: Key::new(version, secrets.rx)?,
+        Ok(Self::of(version, Key::new(version, secrets.tx)?, Key::new(version, secrets.rx)?, renewal))
+    }
+
+    fn of(version: ProtocolVersion, sending: Key, receiving: Key, renewal: Renewal) -> Self {
+        Self {
+            sending,
+            receiving,
             version,
             renewal,
             owes_key_update: false,
@@ -80,7 +86,7 @@ impl Records {
             partial: Vec::new(),
             left: 0,
             left_over: 0,
-        })
+        }
     }
 
     /// Opens what was received, as much as there is memory for. What was opened before a failure is genuine, so the
@@ -114,8 +120,9 @@ impl Records {
             let opened = sealed.open_into(&mut self.receiving, inbound.filled(), room)?;
             inbound.consume(sealed.record_bytes());
             if opened.kind == APPLICATION_DATA {
+                self.count_data(opened.length)?;
                 *count += opened.length;
-                return self.count_data(opened.length).map(|()| None);
+                return Ok(None);
             }
             return self.hear(opened.kind, &room[..opened.length]);
         }
@@ -276,5 +283,10 @@ impl Records {
         let mut next = Key::new(self.version, secrets)?;
         next.records_max = old.records_max;
         Ok(next)
+    }
+
+    #[cfg(test)]
+    pub(super) fn limit_records(&mut self, records_max: u64) {
+        self.sending.records_max = records_max;
     }
 }
