@@ -9,7 +9,7 @@ use bytes::Bytes;
 use ringway_core::Fields;
 use ringway_core::http1::{BodyDecoder, BodyError, MessageEnd, Piece, encode};
 
-use crate::buffer::{Buffer, Buffers};
+use crate::buffer::{Buffer, Buffers, RECEIVE_BYTES};
 use crate::env::Env;
 use crate::http1::ReplyState;
 use crate::http2;
@@ -100,6 +100,16 @@ impl<E: Env> Source<'_, E> {
         }
     }
 
+    /// When nothing is ready: receives what is there already, if much was when it last received. Says whether something
+    /// is ready now.
+    pub fn receive_now(&mut self) -> bool {
+        match self {
+            Self::Empty => false,
+            Self::Http1(source) => source.receive_now(),
+            Self::Http2(_) => false,
+        }
+    }
+
     /// How long it may be silent.
     pub fn set_idle(&mut self, idle: Duration) {
         match self {
@@ -130,9 +140,16 @@ pub struct Http1Source<'c, E: Env> {
     lent: usize,
     /// A frame that was decoded ahead by `is_ready`.
     ahead: Option<Decoded>,
+    /// Much was there when it last received, so there may be more.
+    much: bool,
+    /// What `receive_now` met; told by `next`.
+    failed: Option<LinkError>,
     trailers: Fields,
     end: &'c mut Option<MessageEnd>,
 }
+
+/// Received at once, this is much: what follows it is likely to be there already.
+const MUCH_BYTES: usize = RECEIVE_BYTES / 2;
 
 enum Decoded {
     /// This many bytes of data at the front of the inbox.
@@ -150,7 +167,32 @@ impl<'c, E: Env> Http1Source<'c, E> {
         end: &'c mut Option<MessageEnd>,
         idle: Duration,
     ) -> Self {
-        Self { link, buffers, inbox, decoder, idle, lent: 0, ahead: None, trailers: Fields::new(), end }
+        let trailers = Fields::new();
+        let much = inbox.as_ref().is_some_and(|inbox| inbox.filled().len() >= MUCH_BYTES);
+        Self { link, buffers, inbox, decoder, idle, lent: 0, ahead: None, much, failed: None, trailers, end }
+    }
+
+    fn receive_now(&mut self) -> bool {
+        if !self.much || self.failed.is_some() {
+            return false;
+        }
+        debug_assert!(self.lent == 0 && self.ahead.is_none(), "only when nothing is ready");
+        let inbox = self.inbox.get_or_insert_with(|| self.buffers.take());
+        if inbox.space().is_empty() {
+            return false;
+        }
+        match self.link.try_fill(inbox) {
+            Ok(Some(count @ 1..)) => self.much = count >= MUCH_BYTES,
+            // The end is told again to whoever receives.
+            Ok(_) => self.much = false,
+            // An error may be told only once.
+            Err(error) => self.failed = Some(error),
+        }
+        if inbox.is_empty() {
+            // Nobody waits with a buffer in hand.
+            *self.inbox = None;
+        }
+        self.is_ready()
     }
 
     fn is_ready(&mut self) -> bool {
@@ -223,6 +265,9 @@ impl<'c, E: Env> Http1Source<'c, E> {
 
     /// Receives some bytes; 0: the connection ended, and the body may end with it.
     async fn receive(&mut self) -> Result<usize, BodyFailure> {
+        if let Some(error) = self.failed {
+            return Err(error.into());
+        }
         let count = match &mut *self.inbox {
             Some(inbox) => self.link.fill(inbox, self.idle).await?,
             None => {
@@ -230,6 +275,7 @@ impl<'c, E: Env> Http1Source<'c, E> {
                 self.inbox.as_ref().map_or(0, |inbox| inbox.filled().len())
             }
         };
+        self.much = count >= MUCH_BYTES;
         if count == 0 {
             self.decoder.connection_ended().map_err(|_| BodyFailure::Broken)?;
         }
@@ -271,6 +317,15 @@ impl<E: Env> Sink<'_, E> {
         match self {
             Self::Http1(_) => std::future::pending().await,
             Self::Http2(sink) => sink.gone().await,
+        }
+    }
+
+    /// Whether a send can be saved by giving it more before it is flushed.
+    pub fn gathers(&self) -> bool {
+        match self {
+            Self::Http1(sink) => sink.link.holds_gathered(),
+            // The codec writes behind: it gathers by itself.
+            Self::Http2(_) => false,
         }
     }
 
@@ -339,7 +394,7 @@ impl<'c, E: Env> Http1Sink<'c, E> {
                 self.flush().await?;
             }
         } else {
-            self.link.write(self.out, bytes, self.idle).await?;
+            self.link.gather(self.out, bytes, self.idle).await?;
             self.out.clear();
         }
         if self.coding == Coding::Chunked {
@@ -366,9 +421,9 @@ impl<'c, E: Env> Http1Sink<'c, E> {
 
     async fn flush(&mut self) -> Result<(), BodyFailure> {
         if !self.out.is_empty() {
-            self.link.write(self.out, &[], self.idle).await?;
+            self.link.gather(self.out, &[], self.idle).await?;
             self.out.clear();
         }
-        Ok(())
+        Ok(self.link.flush_gathered(self.idle).await?)
     }
 }

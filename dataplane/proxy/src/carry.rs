@@ -19,6 +19,9 @@ use crate::race::{First, race};
 pub trait Frames {
     /// Whether `next` would return without waiting.
     fn is_ready(&mut self) -> bool;
+    /// When nothing is ready: receives what is there already, if much is likely to be. Says whether something is ready
+    /// now.
+    fn receive_now(&mut self) -> bool;
     /// The next frame.
     fn next(&mut self) -> impl Future<Output = Result<Frame<'_>, BodyFailure>>;
 }
@@ -26,6 +29,10 @@ pub trait Frames {
 impl<E: Env> Frames for Source<'_, E> {
     fn is_ready(&mut self) -> bool {
         Source::is_ready(self)
+    }
+
+    fn receive_now(&mut self) -> bool {
+        Source::receive_now(self)
     }
 
     async fn next(&mut self) -> Result<Frame<'_>, BodyFailure> {
@@ -49,7 +56,7 @@ pub async fn carry<E: Env>(
     passed: &Cell<u64>,
 ) -> Result<Fields, CarryFailure> {
     loop {
-        if !from.is_ready() {
+        if !(from.is_ready() || to.gathers() && from.receive_now()) {
             to.flush().await.map_err(CarryFailure::Sink)?;
         }
         let next = match race(from.next(), to.gone()).await {
@@ -265,6 +272,10 @@ impl<'c, E: Env> Upload<'c, E> {
 impl<E: Env> Frames for Upload<'_, E> {
     fn is_ready(&mut self) -> bool {
         self.given < self.kept.len() || self.ended.is_some() || self.source.is_ready()
+    }
+
+    fn receive_now(&mut self) -> bool {
+        self.source.receive_now()
     }
 
     async fn next(&mut self) -> Result<Frame<'_>, BodyFailure> {

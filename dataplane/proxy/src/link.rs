@@ -230,37 +230,97 @@ impl<E: Env> Link<E> {
     }
 
     /// Writes all of it, gathered, waiting at most so long for each step.
-    pub async fn write(&self, first: &[u8], second: &[u8], patience: Duration) -> Result<(), LinkError> {
-        let (mut first, mut second) = (first, second);
-        if let Some(tls) = &self.tls {
-            while !(first.is_empty() && second.is_empty()) {
-                let taken = tls.borrow_mut().write(first, second);
-                let Ok(taken) = taken else {
-                    // The alert leaves as far as the socket takes it at once.
-                    let _ = tls.borrow_mut().flush(&mut |slices| self.socket.try_write(slices));
-                    return Err(LinkError::Broken);
-                };
-                (first, second) = rest(first, second, taken);
-                // It takes less than all only when it is full.
-                self.flush(tls, patience).await?;
-            }
-            return Ok(());
+    pub fn write(
+        &self,
+        first: &[u8],
+        second: &[u8],
+        patience: Duration,
+    ) -> impl Future<Output = Result<(), LinkError>> {
+        self.send(first, second, patience, false)
+    }
+
+    /// The same, but records may wait for more that leaves in one send with them. Whoever calls it flushes before
+    /// waiting for anything.
+    pub fn gather(
+        &self,
+        first: &[u8],
+        second: &[u8],
+        patience: Duration,
+    ) -> impl Future<Output = Result<(), LinkError>> {
+        self.send(first, second, patience, true)
+    }
+
+    /// Whether something waits for [`flush_gathered`](Self::flush_gathered).
+    pub fn holds_gathered(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.borrow().wants_write())
+    }
+
+    /// Sends what [`gather`](Self::gather) kept.
+    pub fn flush_gathered(&self, patience: Duration) -> impl Future<Output = Result<(), LinkError>> {
+        self.send(&[], &[], patience, false)
+    }
+
+    /// One loop with one wait, because it is a part of every connection's future.
+    async fn send(
+        &self,
+        first: &[u8],
+        second: &[u8],
+        patience: Duration,
+        keep: bool,
+    ) -> Result<(), LinkError> {
+        let mut unsent = [first, second];
+        while !self.try_send(&mut unsent, keep)? {
+            self.writable(patience).await?;
         }
-        while !(first.is_empty() && second.is_empty()) {
-            let slices = [IoSlice::new(first), IoSlice::new(second)];
-            let slices = match (first.is_empty(), second.is_empty()) {
-                (true, _) => &slices[1..],
-                (_, true) => &slices[..1],
-                _ => &slices[..],
+        Ok(())
+    }
+
+    /// Sends as much as the socket takes; says whether that was all.
+    fn try_send(&self, unsent: &mut [&[u8]; 2], keep: bool) -> Result<bool, LinkError> {
+        loop {
+            let sent = match &self.tls {
+                Some(tls) => self.try_seal(&mut tls.borrow_mut(), unsent, keep),
+                None => self.try_write(unsent),
             };
-            match self.socket.try_write(slices) {
-                Ok(count) => (first, second) = rest(first, second, count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable(patience).await?,
+            match sent {
+                Ok(()) if is_empty(unsent) => return Ok(true),
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    fn try_write(&self, unsent: &mut [&[u8]; 2]) -> io::Result<()> {
+        let slices = unsent.map(IoSlice::new);
+        let slices = match unsent.map(<[u8]>::is_empty) {
+            [true, true] => return Ok(()),
+            [true, false] => &slices[1..],
+            [false, true] => &slices[..1],
+            [false, false] => &slices[..],
+        };
+        *unsent = behind(*unsent, self.socket.try_write(slices)?);
         Ok(())
+    }
+
+    /// Seals what there is room for, and sends it unless all that there is may be kept.
+    fn try_seal(&self, session: &mut TlsSession, unsent: &mut [&[u8]; 2], keep: bool) -> io::Result<()> {
+        let flush = |session: &mut TlsSession| session.flush(&mut |slices| self.socket.try_write(slices));
+        if !is_empty(unsent) {
+            match session.write(unsent[0], unsent[1]) {
+                Ok(taken) => *unsent = behind(*unsent, taken),
+                Err(failure) => {
+                    // The alert leaves as far as the socket takes it at once.
+                    let _ = flush(session);
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, failure));
+                }
+            }
+            if keep && is_empty(unsent) {
+                return Ok(());
+            }
+        }
+        flush(session)
     }
 
     async fn writable(&self, patience: Duration) -> Result<(), LinkError> {
@@ -271,24 +331,11 @@ impl<E: Env> Link<E> {
         }
     }
 
-    /// Sends what a session has sealed.
-    async fn flush(&self, tls: &RefCell<TlsSession>, patience: Duration) -> Result<(), LinkError> {
-        loop {
-            let flushed = tls.borrow_mut().flush(&mut |slices| self.socket.try_write(slices));
-            match flushed {
-                Ok(()) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable(patience).await?,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
     /// Says that nothing more will be written.
     pub async fn finish(&self, patience: Duration) -> Result<(), LinkError> {
         if let Some(tls) = &self.tls {
             tls.borrow_mut().close();
-            self.flush(tls, patience).await?;
+            self.flush_gathered(patience).await?;
         }
         Ok(self.socket.shutdown_write()?)
     }
@@ -355,9 +402,13 @@ impl<E: Env> Link<E> {
 }
 
 /// What is left of two slices, one after the other, behind their first bytes.
-fn rest<'a>(first: &'a [u8], second: &'a [u8], count: usize) -> (&'a [u8], &'a [u8]) {
+fn behind([first, second]: [&[u8]; 2], count: usize) -> [&[u8]; 2] {
     let from_first = count.min(first.len());
-    (&first[from_first..], &second[count - from_first..])
+    [&first[from_first..], &second[count - from_first..]]
+}
+
+fn is_empty(slices: &[&[u8]; 2]) -> bool {
+    slices.iter().all(|slice| slice.is_empty())
 }
 
 /// Goes on with a handshake until it is done, or the client's hello needs a listener. After a failure the alert was
