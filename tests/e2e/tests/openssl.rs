@@ -2,7 +2,10 @@
 //!
 //! Features: GatewayFrontendClientCertificateValidation, GatewayFrontendClientCertificateValidationInsecureFallback
 
+use std::io::{Read, Write};
 use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 
 use ringway_e2e::{
     Authority, Backend, Builder, DEADLINE, Driver, Gateway, Identity, Port, eventually, free_port, manifest,
@@ -17,6 +20,7 @@ on_both_drivers!(
     a_client_with_any_certificate_passes_where_falling_back_is_allowed,
     a_ticket_is_good_at_its_listener_and_no_other,
     an_idle_connection_ends_in_order,
+    keys_are_renewed_whenever_the_client_likes,
 );
 
 /// One session of `openssl s_client` that asks for `/`.
@@ -263,5 +267,58 @@ fn an_idle_connection_ends_in_order(driver: Driver) {
             assert!(served(&done), "{}", done.all());
             assert!(!done.all().contains("unexpected eof"), "{}", done.all());
         }
+    }
+}
+
+/// `K` renews the client's keys and asks for new ones of the gateway; `k` only the first.
+fn keys_are_renewed_whenever_the_client_likes(driver: Driver) {
+    let port = free_port();
+    let authority = Authority::new("authority");
+    let listeners = json!([manifest::https_listener("https", port.number(), "edge")]);
+    let edge = edge(driver, &authority, listeners, None, &[("edge", authority.sign(&["app.test"]))]);
+    let mut client = std::process::Command::new(peer::program("openssl"))
+        .args(["s_client", "-connect", &format!("127.0.0.1:{}", port.number()), "-servername", "app.test"])
+        .args(["-tls1_3", "-CAfile", "ca.pem"])
+        .current_dir(edge.gateway.folder())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = client.stdin.take().unwrap();
+    let out = Heard::of(client.stdout.take().unwrap());
+    let err = Heard::of(client.stderr.take().unwrap());
+    out.wait_for("Verify return code: 0 (ok)", 1);
+    // A command is a line that is read by itself: what follows waits until it was obeyed.
+    for (round, command) in ["K\n", "k\n", "K\n"].into_iter().enumerate() {
+        input.write_all(command.as_bytes()).unwrap();
+        err.wait_for("KEYUPDATE", round + 1);
+        input.write_all(b"GET / HTTP/1.1\r\nhost: app.test\r\n\r\n").unwrap();
+        out.wait_for("HTTP/1.1 200 OK", round + 1);
+    }
+    drop(input);
+    client.wait().unwrap();
+}
+
+/// What a process has said so far, read by a thread of its own.
+struct Heard(Arc<Mutex<String>>);
+
+impl Heard {
+    fn of(mut from: impl Read + Send + 'static) -> Self {
+        let heard = Arc::new(Mutex::new(String::new()));
+        let shared = Arc::clone(&heard);
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = from.read(&mut buffer) {
+                shared.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..count]));
+            }
+        });
+        Self(heard)
+    }
+
+    fn wait_for(&self, text: &str, times: usize) {
+        eventually(&format!("{text:?}, {times} times"), || {
+            (self.0.lock().unwrap().matches(text).count() >= times).then_some(())
+        });
     }
 }
