@@ -30,6 +30,8 @@ pub use certificate::CertificateFault;
 pub use client::ClientTls;
 pub use clock::{Clock, ClockHand};
 pub use failure::{CertificateRefusal, TlsFailure};
+#[cfg(fuzzing)]
+pub use record::fuzzing;
 pub use server::{ServerTls, TlsFault};
 pub use store::{TlsPlace, TlsProblem, TlsStore};
 pub use stream::{Alpn, Handshake, Hello, OPEN_BYTES, Plaintext, TlsFacts, TlsSession, TlsVersion};

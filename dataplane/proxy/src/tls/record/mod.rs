@@ -13,6 +13,8 @@ use rustls::{ConnectionTrafficSecrets, ExtractedSecrets, ProtocolVersion};
 use super::buffer::Buffer;
 
 mod broken;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod keys;
 pub(super) mod limits;
 mod messages;
