@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, SanType,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 /// A certificate authority of a suite's own.
 #[derive(Debug)]
@@ -40,10 +40,15 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    /// Signs a certificate for servers and clients. The first name is also the subject's common name.
+    /// Signs a certificate for servers and clients. The first name is also the subject's common name; one with a
+    /// scheme is a URI.
     pub fn sign(&self, names: &[&str]) -> Identity {
-        let names_owned: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names_owned).expect("names that the suite wrote");
+        let (uris, hosts): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| name.contains("://"));
+        let hosts: Vec<String> = hosts.into_iter().map(str::to_owned).collect();
+        let mut params = CertificateParams::new(hosts).expect("names that the suite wrote");
+        let uris =
+            uris.into_iter().map(|uri| SanType::URI(uri.try_into().expect("a URI that the suite wrote")));
+        params.subject_alt_names.extend(uris);
         params.distinguished_name.push(DnType::CommonName, names[0]);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages =
@@ -71,6 +76,13 @@ impl Authority {
 }
 
 impl Identity {
+    /// A server that shows it and offers no protocol.
+    pub fn server(&self) -> Arc<ServerConfig> {
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).expect("our own key");
+        let builder = ServerConfig::builder().with_no_client_auth();
+        Arc::new(builder.with_single_cert(vec![certificate(&self.cert)], key).expect("our own pair"))
+    }
+
     /// Writes `NAME.crt` and `NAME.key` into a folder.
     pub fn write(&self, folder: &Path, name: &str) {
         std::fs::write(folder.join(format!("{name}.crt")), &self.cert).expect("the folder is ours");

@@ -11,6 +11,7 @@ mod client;
 mod figure;
 mod folder;
 mod gateway;
+mod http2;
 pub mod manifest;
 #[cfg(feature = "peers")]
 pub mod peer;
@@ -23,6 +24,7 @@ pub use client::{Answer, Connection, Transport};
 pub use figure::figure;
 pub use folder::Folder;
 pub use gateway::{Builder, Driver, Gateway, Memory, binary};
+pub use http2::Http2;
 pub use port::{Port, free_port};
 pub use wait::{DEADLINE, eventually};
 
