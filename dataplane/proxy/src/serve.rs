@@ -448,7 +448,7 @@ impl<E: Env> Receiving<'_, '_, E> {
             self.judge(status, grpc_status);
         }
         if start.kind == ResponseKind::Final
-            && let Some(at) = self.again(status)
+            && let Some(at) = self.again(status)?
         {
             return Ok(Made::Again(at));
         }
@@ -536,10 +536,10 @@ impl<E: Env> Receiving<'_, '_, E> {
         });
     }
 
-    /// Whether policy wants this status tried again, and may have it.
-    fn again(&mut self, status: u16) -> Option<Instant> {
+    /// Whether policy wants this status tried again, and may have it. Without the time for that it is no answer.
+    fn again(&mut self, status: u16) -> Result<Option<Instant>, Failure> {
         let attempt = self.attempt;
-        let policy = attempt.forward.plan.retry.as_ref()?;
+        let Some(policy) = attempt.forward.plan.retry.as_ref() else { return Ok(None) };
         let failure = Failure::of_status(attempt.pick.address, status);
         let given = Circumstances {
             idempotent: self.method.is_idempotent(),
@@ -548,10 +548,10 @@ impl<E: Env> Receiving<'_, '_, E> {
         };
         let env = &attempt.worker.env;
         match self.attempts.again(&failure, Some(policy), given, env.draw(), env.now()) {
-            Again::At(at) => Some(at),
+            Again::At(at) => Ok(Some(at)),
             Again::No(reason) => {
                 self.summary.note_final(reason);
-                None
+                if reason == Final::Deadline { Err(Failure::RequestTimeout) } else { Ok(None) }
             }
         }
     }
