@@ -13,12 +13,13 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::backend::{Answering, Received};
 use crate::client::Answer;
-use crate::wait::DEADLINE;
+use crate::wait::{DEADLINE, PAUSE};
 
 /// A client connection that speaks HTTP/2.
 #[derive(Debug)]
@@ -52,6 +53,19 @@ impl Http2 {
         fields: &[(String, String)],
         body: &[u8],
     ) -> io::Result<Answer> {
+        let asked = self.begin(method, host, target, fields, body);
+        self.finish(asked)
+    }
+
+    /// Begins a request, beside which others may be under way.
+    pub fn begin(
+        &mut self,
+        method: &str,
+        host: &str,
+        target: &str,
+        fields: &[(String, String)],
+        body: &[u8],
+    ) -> Asked {
         let mut request = Request::new(());
         *request.method_mut() = Method::from_bytes(method.as_bytes()).expect("a method that the suite wrote");
         *request.uri_mut() =
@@ -60,23 +74,43 @@ impl Http2 {
             let name = HeaderName::from_bytes(name.as_bytes()).expect("a name that the suite wrote");
             request.headers_mut().append(name, value.parse().expect("a value that the suite wrote"));
         }
-        let (streams, body) = (self.streams.clone(), Bytes::copy_from_slice(body));
-        self.runtime.block_on(within(async {
-            let mut streams = streams.ready().await.map_err(io::Error::other)?;
-            let (answer, mut stream) =
-                streams.send_request(request, body.is_empty()).map_err(io::Error::other)?;
-            if !body.is_empty() {
-                // The answer may come before the body was wanted.
-                let _answered_already = stream.send_data(body, true);
-            }
-            let (head, mut body) = answer.await.map_err(io::Error::other)?.into_parts();
-            let mut answer =
-                Answer { status: head.status.as_u16(), fields: list(&head.headers), body: vec![] };
-            answer.body = read(&mut body).await?;
-            answer.fields.extend(trailers(&mut body).await?);
-            Ok(answer)
-        }))
+        let body = Bytes::copy_from_slice(body);
+        Asked(self.runtime.spawn(within(exchange(self.streams.clone(), request, body))))
     }
+
+    /// Reads the answer to what was begun.
+    pub fn finish(&mut self, asked: Asked) -> io::Result<Answer> {
+        self.runtime.block_on(asked.0).map_err(io::Error::other)?
+    }
+
+    /// Lets what was begun go on until something has become true. `None`: not within [`DEADLINE`].
+    pub fn go_on_until(&mut self, mut holds: impl FnMut() -> bool) -> Option<()> {
+        let waiting = async {
+            while !holds() {
+                tokio::time::sleep(PAUSE).await;
+            }
+            Ok(())
+        };
+        self.runtime.block_on(within(waiting)).ok()
+    }
+}
+
+/// A request under way.
+#[derive(Debug)]
+pub struct Asked(JoinHandle<io::Result<Answer>>);
+
+async fn exchange(streams: SendRequest<Bytes>, request: Request<()>, body: Bytes) -> io::Result<Answer> {
+    let mut streams = streams.ready().await.map_err(io::Error::other)?;
+    let (answer, mut stream) = streams.send_request(request, body.is_empty()).map_err(io::Error::other)?;
+    if !body.is_empty() {
+        // The answer may come before the body was wanted.
+        let _answered_already = stream.send_data(body, true);
+    }
+    let (head, mut body) = answer.await.map_err(io::Error::other)?.into_parts();
+    let mut answer = Answer { status: head.status.as_u16(), fields: list(&head.headers), body: vec![] };
+    answer.body = read(&mut body).await?;
+    answer.fields.extend(trailers(&mut body).await?);
+    Ok(answer)
 }
 
 async fn begin<S>(socket: S) -> io::Result<SendRequest<Bytes>>
@@ -92,6 +126,7 @@ where
 pub(crate) fn serve(socket: StdStream, connection: usize, answer: Arc<Answering>) {
     let _ended = runtime().block_on(async {
         socket.set_nonblocking(true)?;
+        socket.set_nodelay(true)?;
         let socket = TcpStream::from_std(socket)?;
         let mut streams = h2::server::handshake(socket).await.map_err(io::Error::other)?;
         while let Some(Ok((request, respond))) = streams.accept().await {

@@ -24,7 +24,7 @@ pub use client::{Answer, Connection, Transport};
 pub use figure::figure;
 pub use folder::Folder;
 pub use gateway::{Builder, Driver, Gateway, Memory, binary};
-pub use http2::Http2;
+pub use http2::{Asked, Http2};
 pub use port::{Port, free_port};
 pub use wait::{DEADLINE, eventually};
 

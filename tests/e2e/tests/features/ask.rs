@@ -13,6 +13,9 @@
 //! | `answer`, `saw` | fields of the answer, and of the request at the backend (`target` too): a value, several, `null` for none, `{ like: x }` for one that holds it |
 //! | `refused` | nothing is answered: no listener, no handshake, or an end |
 //! | `times`, `shares` | so many requests, and the share that each Service, or status, has of them |
+//! | `exactly` | so many of them have each Service, or status: nothing is left to chance |
+//! | `soon` | the requests are repeated until they are answered so, because what brings it about takes its time |
+//! | `at_once`, `held` | so many requests, each on a connection of its own; backends keep their answers back until `held` are with them and every other one is answered or waits in the gateway |
 //! | `copied` | the share of those requests that each of these Services has a copy of |
 //! | `copies` | requests that a Service has had by now, above zero |
 //! | `takes_ms` | at least so long, all retries included |
@@ -24,7 +27,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use ringway_e2e::{Answer, Connection, Http2, eventually};
+use ringway_e2e::{Answer, Asked, Connection, DEADLINE, Http2, eventually};
 use serde_json::Value;
 
 use crate::case::Case;
@@ -36,9 +39,10 @@ pub(crate) enum Client {
     Http2(Http2),
 }
 
-const KNOWN: [&str; 20] = [
+const KNOWN: [&str; 24] = [
     "ask", "port", "address", "tls", "http2", "again", "fields", "body", "chunked", "status", "backend",
-    "answer", "saw", "refused", "times", "shares", "copied", "copies", "takes_ms", "why",
+    "answer", "saw", "refused", "times", "shares", "exactly", "soon", "at_once", "held", "copied", "copies",
+    "takes_ms", "why",
 ];
 
 /// Makes an exchange and compares; `last` is the connection of the one before, and then of this one.
@@ -46,7 +50,11 @@ pub(crate) fn ask(case: &Case, last: &mut Option<Client>, exchange: &Value) -> R
     for field in exchange.as_object().unwrap().keys() {
         assert!(KNOWN.contains(&&**field), "an exchange has no field {field}");
     }
-    let request = Request::new(exchange);
+    let mut request = Request::new(exchange);
+    if exchange.get("at_once").is_some() {
+        request.fields.push(("x-hold".to_owned(), "please".to_owned()));
+        return counted(exchange, at_once(case, exchange, &request)?);
+    }
     if exchange["again"] != true {
         *last = None;
         match Client::open(case, exchange) {
@@ -56,6 +64,13 @@ pub(crate) fn ask(case: &Case, last: &mut Option<Client>, exchange: &Value) -> R
         }
     }
     let client = last.as_mut().unwrap();
+    if exchange["soon"] == true {
+        let times = exchange["times"].as_u64().unwrap();
+        return eventually(&exchange.to_string(), || {
+            let answers = client.ask_often(&request, times).ok()?;
+            counted(exchange, answers).is_ok().then_some(Ok(()))
+        });
+    }
     if exchange.get("times").is_some() {
         return shares(case, client, exchange, &request);
     }
@@ -105,14 +120,31 @@ fn judge(exchange: &Value, answer: &Answer) -> Result<(), String> {
 
 fn shares(case: &Case, client: &mut Client, exchange: &Value, request: &Request) -> Result<(), String> {
     let times = exchange["times"].as_u64().unwrap();
-    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     let copied = |name: &str| case.backend(name).requests() as u64;
     let named = exchange["copied"].as_object();
     let before: Vec<u64> = named.into_iter().flatten().map(|(name, _)| copied(name)).collect();
-    for answer in client.ask_often(request, times).map_err(|error| format!("no answer: {error}"))? {
+    counted(exchange, client.ask_often(request, times).map_err(|error| format!("no answer: {error}"))?)?;
+    for ((name, share), before) in named.into_iter().flatten().zip(before) {
+        let share = share.as_f64().unwrap();
+        // Copies go beside the requests and may come a little later, but not more of them than fit.
+        eventually(&format!("{name} has a share of {share}"), || {
+            fits(copied(name) - before, times, share).then_some(())
+        });
+    }
+    Ok(())
+}
+
+/// Compares who answered how often.
+fn counted(exchange: &Value, answers: Vec<Answer>) -> Result<(), String> {
+    let times = answers.len() as u64;
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for answer in answers {
         judge(exchange, &answer)?;
-        let who = answer.backend().unwrap_or_else(|| answer.status.to_string());
-        *counts.entry(who).or_default() += 1;
+        *counts.entry(answer.backend().unwrap_or_else(|| answer.status.to_string())).or_default() += 1;
+    }
+    if let Some(exactly) = exchange.get("exactly") {
+        let expected: BTreeMap<String, u64> = serde_json::from_value(exactly.clone()).unwrap();
+        return if counts == expected { Ok(()) } else { Err(format!("answered by {counts:?}")) };
     }
     for (name, share) in exchange["shares"].as_object().into_iter().flatten() {
         let (hits, share) = (counts.remove(name).unwrap_or_default(), share.as_f64().unwrap());
@@ -123,14 +155,41 @@ fn shares(case: &Case, client: &mut Client, exchange: &Value, request: &Request)
     if exchange.get("shares").is_some() && !counts.is_empty() {
         return Err(format!("others answered: {counts:?}"));
     }
-    for ((name, share), before) in named.into_iter().flatten().zip(before) {
-        let share = share.as_f64().unwrap();
-        // Copies go beside the requests and may come a little later, but not more of them than fit.
-        eventually(&format!("{name} has a share of {share}"), || {
-            fits(copied(name) - before, times, share).then_some(())
+    Ok(())
+}
+
+/// Many requests under way together: over one connection by HTTP/2, each over its own by HTTP/1.1.
+fn at_once(case: &Case, exchange: &Value, request: &Request) -> Result<Vec<Answer>, String> {
+    let count = exchange["at_once"].as_u64().unwrap() as usize;
+    let held = exchange["held"].as_u64().unwrap() as usize;
+    let by_us = exchange["exactly"].as_object().unwrap().iter().filter(|(who, _)| who.parse::<u16>().is_ok());
+    let refused = by_us.map(|(_, count)| count.as_u64().unwrap() as usize).sum::<usize>();
+    let gate = &case.filling.gate;
+    gate.set(false);
+    let open = || Client::open(case, exchange).map_err(|error| format!("no connection: {error}"));
+    let mut answers = Vec::new();
+    if exchange["http2"] == true {
+        let Client::Http2(mut client) = open()? else { panic!("HTTP/2 was asked for") };
+        let asked: Vec<_> = (0..count).map(|_| request.begin(&mut client)).collect();
+        let all_held = client.go_on_until(|| gate.held() == held);
+        gate.set(true);
+        all_held.ok_or_else(|| format!("{} are held instead of {held}", gate.held()))?;
+        answers.extend(asked.into_iter().map(|asked| client.finish(asked)));
+    } else {
+        let clients = (0..count).map(|_| open()).collect::<Result<Vec<_>, _>>()?;
+        let (answered, answering) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            for mut client in clients {
+                let answered = answered.clone();
+                scope.spawn(move || answered.send(client.ask(request)));
+            }
+            answers.extend((0..refused).map_while(|_| answering.recv_timeout(DEADLINE).ok()));
+            eventually("backends hold what they should", || (gate.held() == held).then_some(()));
+            gate.set(true);
+            answers.extend((answers.len()..count).map_while(|_| answering.recv_timeout(DEADLINE).ok()));
         });
     }
-    Ok(())
+    answers.into_iter().collect::<io::Result<_>>().map_err(|error| format!("no answer: {error}"))
 }
 
 struct Request {
@@ -159,6 +218,10 @@ impl Request {
         };
         let [method, host, target] = [method, host, target].map(str::to_owned);
         Self { method, host, target, fields, body, chunked: exchange["chunked"] == true }
+    }
+
+    fn begin(&self, connection: &mut Http2) -> Asked {
+        connection.begin(&self.method, &self.host, &self.target, &self.fields, &self.body)
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -219,8 +282,8 @@ impl Client {
                 connection.try_answer(request.method == "HEAD").map_err(|error| sent.err().unwrap_or(error))
             }
             Self::Http2(connection) => {
-                let Request { method, host, target, fields, body, .. } = request;
-                connection.ask(method, host, target, fields, body)
+                let asked = request.begin(connection);
+                connection.finish(asked)
             }
         }
     }
@@ -247,8 +310,9 @@ impl Client {
 fn several(values: &Value) -> Vec<String> {
     match values {
         Value::Null => vec![],
-        Value::Array(values) => values.iter().map(|value| value.as_str().unwrap().to_owned()).collect(),
-        value => vec![value.as_str().unwrap().to_owned()],
+        Value::Array(values) => values.iter().flat_map(several).collect(),
+        Value::String(value) => vec![value.clone()],
+        value => vec![value.to_string()],
     }
 }
 

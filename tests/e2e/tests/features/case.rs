@@ -36,7 +36,7 @@ impl Case {
             let known = ["kind", "features", "arguments", "backends", "exchanges", "requests"];
             assert!(known.contains(&&**field), "Traffic has no field {field}");
         }
-        let backends = backends(&objects, &traffic, &mut filling);
+        let mut backends = backends(&objects, &traffic, &mut filling);
         for (name, backend) in &backends {
             let service = objects
                 .iter()
@@ -44,6 +44,7 @@ impl Case {
             let slice = slice(&service.unwrap()["metadata"], backend);
             objects.push(slice);
         }
+        backends.extend(std::mem::take(&mut filling.backends));
         let arguments = traffic["arguments"].as_array().cloned().unwrap_or_default();
         let arguments = arguments.iter().map(|argument| argument.as_str().unwrap().to_owned());
         let gateway = Builder::new(driver).arguments(arguments).start(&objects);
@@ -118,7 +119,7 @@ fn backends(objects: &[Value], traffic: &Value, filling: &mut Filling) -> HashMa
         }
         let names = named.and_then(|backend| backend.get("certificate"));
         let identity = names.map(|names| filling.identity(names.as_str().unwrap()).clone());
-        backends.insert(name.to_owned(), obliging(name, identity.as_ref()));
+        backends.insert(name.to_owned(), obliging(name, identity.as_ref(), &filling.gate));
     }
     backends
 }

@@ -7,17 +7,24 @@
 //! | `{{stranger}}` | the certificate of another |
 //! | `{{cert a.test b.test}}` | a certificate of the file's authority for these names |
 //! | `{{key a.test b.test}}` | its key |
+//! | `{{backend one}}` | the port of a backend of this name, for what is no Service of one endpoint |
+//! | `{{backend one a.test}}` | the same, with TLS and a certificate |
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use ringway_e2e::{Authority, Identity, Port, free_port};
+use ringway_e2e::{Authority, Backend, Identity, Port, free_port};
 use serde_json::Value;
+
+use crate::obliging::{Gate, obliging};
 
 /// What a file has been given.
 pub(crate) struct Filling {
     pub(crate) authority: Authority,
     stranger: Authority,
     pub(crate) ports: BTreeMap<String, Port>,
+    pub(crate) backends: BTreeMap<String, Backend>,
+    pub(crate) gate: Arc<Gate>,
     identities: BTreeMap<String, Identity>,
 }
 
@@ -27,6 +34,8 @@ impl Filling {
             authority: Authority::new("authority"),
             stranger: Authority::new("stranger"),
             ports: BTreeMap::new(),
+            backends: BTreeMap::new(),
+            gate: Arc::default(),
             identities: BTreeMap::new(),
         }
     }
@@ -54,6 +63,13 @@ impl Filling {
             None => self.ports.entry(what.to_owned()).or_insert_with(free_port).number().to_string(),
             Some(("cert", names)) => text(&self.identity(names).cert),
             Some(("key", names)) => text(&self.identity(names).key),
+            Some(("backend", backend)) => {
+                let (name, names) = backend.split_once(' ').map_or((backend, None), |(a, b)| (a, Some(b)));
+                let identity = names.map(|names| self.identity(names).clone());
+                let gate = Arc::clone(&self.gate);
+                let started = self.backends.entry(name.to_owned());
+                started.or_insert_with(|| obliging(name, identity.as_ref(), &gate)).address.port().to_string()
+            }
             Some(_) => panic!("{what} is nothing to fill in"),
         }
     }
