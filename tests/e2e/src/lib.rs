@@ -16,6 +16,7 @@ pub mod manifest;
 #[cfg(feature = "peers")]
 pub mod peer;
 mod port;
+mod share;
 mod wait;
 
 pub use backend::{Backend, Received, Reply};
@@ -26,6 +27,7 @@ pub use folder::Folder;
 pub use gateway::{Builder, Driver, Gateway, Memory, binary};
 pub use http2::{Asked, Http2};
 pub use port::{Port, free_port};
+pub use share::fits;
 pub use wait::{DEADLINE, eventually};
 
 /// Makes of each function that takes a [`Driver`] two tests, one for each way to ask the kernel for I/O.

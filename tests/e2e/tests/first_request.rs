@@ -19,5 +19,9 @@ fn a_request_reaches_its_backend_and_the_next_one_on_the_same_connection(driver:
         assert_eq!((&facts["backend"], &facts["target"]), (&"app".into(), &path.into()));
     }
     assert_eq!(backend.connections(), 1, "an upstream connection is used again");
+    let mut client = Connection::open(("::1", port.number()));
+    let facts = client.get("app.test", "/six").json();
+    assert_eq!(facts["backend"], "app", "without addresses of its own a gateway has both families");
+    assert!(facts["fields"].as_array().unwrap().contains(&serde_json::json!(["x-forwarded-for", "::1"])));
     assert!(gateway.stop().success());
 }

@@ -1,17 +1,25 @@
-//! TCPRoute and UDPRoute: bytes and datagrams as they are, both ways, to their ends.
-//!
-//! Features: TCPRoute, UDPRoute
+//! TCPRoute, UDPRoute and TLSRoute: bytes and datagrams as they are, both ways, to their ends, shared by weight.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
-use ringway_e2e::{Connection, DEADLINE, Driver, Gateway, eventually, free_port, manifest, on_both_drivers};
-use serde_json::json;
+use ringway_e2e::{
+    Authority, Connection, DEADLINE, Driver, Gateway, Port, eventually, fits, free_port, manifest,
+    on_both_drivers,
+};
+use rustls::ClientConnection;
+use rustls::pki_types::ServerName;
+use serde_json::{Value, json};
 
 on_both_drivers!(
     each_direction_of_a_tcp_connection_ends_on_its_own,
     a_tcp_backend_that_is_away_ends_the_connection,
     datagrams_of_a_client_keep_their_backend_and_come_back_to_it,
+    tcp_connections_are_shared_by_weight_and_those_to_nobody_end,
+    tls_connections_are_shared_by_weight_and_without_a_known_name_they_end,
+    udp_flows_are_shared_by_weight_and_those_to_nobody_are_dropped,
+    of_two_routes_the_older_has_a_listener_and_one_without_a_section_has_all,
 );
 
 /// Runs for each connection that comes in.
@@ -136,4 +144,165 @@ fn datagrams_of_a_client_keep_their_backend_and_come_back_to_it(driver: Driver) 
         }
     }
     assert_eq!(names.len(), 2, "sessions are spread: {names:?}");
+}
+
+/// Over so many connections a share is looked at.
+const FLOWS: u64 = 300;
+
+/// Waits for a first byte, says its name, and ends.
+fn named(name: &'static str) -> SocketAddr {
+    tcp_backend(move |mut stream| {
+        let _ended_already = stream.read(&mut [0; 1024]).and_then(|_| stream.write_all(name.as_bytes()));
+    })
+}
+
+/// Services `a` and `b` and a route to them, and to one that is not there, with weights 3, 1 and 1.
+fn weighted(kind: &str, transport: &str, a: SocketAddr, b: SocketAddr) -> Vec<Value> {
+    let backends = json!([
+        {"name": "a", "port": 80, "weight": 3}, {"name": "b", "port": 80, "weight": 1},
+        {"name": "missing", "port": 80, "weight": 1},
+    ]);
+    let mut objects = manifest::service_over(transport, "a", &[a], None);
+    objects.extend(manifest::service_over(transport, "b", &[b], None));
+    objects.push(manifest::route(kind, "weighted", json!([{ "backendRefs": backends }])));
+    objects
+}
+
+/// What comes back on a connection that begins with these bytes; an end or a reset is nothing.
+fn said(port: &Port, bytes: &[u8]) -> String {
+    let mut client = Connection::open(("127.0.0.1", port.number()));
+    let _ended_already = client.try_send(bytes);
+    let mut said = Vec::new();
+    // A reset after what was said takes nothing back.
+    let _reset = client.transport().read_to_end(&mut said);
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+fn are_shared(kind: &str, shares: &[(&str, f64)], flow: impl Fn() -> String) {
+    let mut counts = BTreeMap::<String, u64>::new();
+    for _ in 0..FLOWS {
+        *counts.entry(flow()).or_default() += 1;
+    }
+    for (name, share) in shares {
+        let hits = counts.get(*name).copied().unwrap_or_default();
+        assert!(fits(hits, FLOWS, *share), "{kind}: {name:?} has {hits} of {FLOWS} instead of {share}");
+    }
+    assert_eq!(counts.len(), shares.len(), "{kind}: {counts:?}");
+}
+
+fn tcp_connections_are_shared_by_weight_and_those_to_nobody_end(driver: Driver) {
+    let port = free_port();
+    let mut objects = weighted("TCPRoute", "TCP", named("a"), named("b"));
+    objects.push(manifest::gateway(json!([{"name": "tcp", "port": port.number(), "protocol": "TCP"}])));
+    let _gateway = Gateway::start(driver, &objects);
+    are_shared("TCPRoute", &[("a", 0.6), ("b", 0.2), ("", 0.2)], || said(&port, b"x"));
+}
+
+/// How a client begins that asks for a name; by an address it asks for none.
+fn hello(name: &str) -> Vec<u8> {
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let mut session = ClientConnection::new(Authority::new("any").client(&[], None), name).unwrap();
+    let mut hello = Vec::new();
+    session.write_tls(&mut hello).unwrap();
+    hello
+}
+
+fn tls_connections_are_shared_by_weight_and_without_a_known_name_they_end(driver: Driver) {
+    let port = free_port();
+    let mut objects = weighted("TLSRoute", "TCP", named("a"), named("b"));
+    let route = objects.iter_mut().find(|object| object["kind"] == "TLSRoute").unwrap();
+    route["spec"]["hostnames"] = json!(["*.through.test"]);
+    objects.push(manifest::gateway(json!([
+        {"name": "tls", "port": port.number(), "protocol": "TLS", "tls": {"mode": "Passthrough"}},
+    ])));
+    let _gateway = Gateway::start(driver, &objects);
+    let known = hello("x.through.test");
+    are_shared("TLSRoute", &[("a", 0.6), ("b", 0.2), ("", 0.2)], || said(&port, &known));
+    for name in ["through.test", "other.test", "127.0.0.1"] {
+        let hello = hello(name);
+        for _ in 0..10 {
+            let said = said(&port, &hello);
+            // An alert at most.
+            assert!(said != "a" && said != "b", "{name}: {said:?}");
+        }
+    }
+}
+
+fn udp_flows_are_shared_by_weight_and_those_to_nobody_are_dropped(driver: Driver) {
+    let (port, nobody) = (free_port(), free_port());
+    let backend = |name: &'static str| {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        std::thread::spawn(move || {
+            while let Ok((_, from)) = socket.recv_from(&mut [0; 100]) {
+                socket.send_to(name.as_bytes(), from).unwrap();
+            }
+        });
+        address
+    };
+    let mut objects = weighted("UDPRoute", "UDP", backend("a"), backend("b"));
+    let route = objects.iter_mut().find(|object| object["kind"] == "UDPRoute").unwrap();
+    route["spec"]["parentRefs"][0]["sectionName"] = "shared".into();
+    // What is dropped cannot be told from what is late: the share of nobody has a listener of its own.
+    route["spec"]["rules"][0]["backendRefs"].as_array_mut().unwrap().pop();
+    let mut missing =
+        manifest::route("UDPRoute", "missing", json!([{"backendRefs": [{"name": "missing", "port": 80}]}]));
+    missing["spec"]["parentRefs"][0]["sectionName"] = "nobody".into();
+    objects.extend([
+        missing,
+        manifest::gateway(json!([
+            {"name": "shared", "port": port.number(), "protocol": "UDP"},
+            {"name": "nobody", "port": nobody.number(), "protocol": "UDP"},
+        ])),
+    ]);
+    let gateway = Gateway::start(driver, &objects);
+    let to_nobody = UdpSocket::bind("127.0.0.1:0").unwrap();
+    to_nobody.set_nonblocking(true).unwrap();
+    to_nobody.send_to(b"x", ("127.0.0.1", nobody.number())).unwrap();
+    are_shared("UDPRoute", &[("a", 0.75), ("b", 0.25)], || {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(("127.0.0.1", port.number())).unwrap();
+        socket.set_read_timeout(Some(DEADLINE / 40)).unwrap();
+        eventually("a datagram comes back", || {
+            socket.send(b"x").unwrap();
+            let mut buffer = [0; 100];
+            let count = socket.recv(&mut buffer).ok()?;
+            Some(String::from_utf8_lossy(&buffer[..count]).into_owned())
+        })
+    });
+    assert!(to_nobody.recv(&mut [0; 100]).is_err(), "nobody answers for a backend that is not there");
+    assert_eq!(gateway.admin("/live").status, 200);
+}
+
+fn of_two_routes_the_older_has_a_listener_and_one_without_a_section_has_all(driver: Driver) {
+    let (one, two, http) = (free_port(), free_port(), free_port());
+    let names = ["older", "newer", "everywhere"];
+    let mut objects: Vec<Value> =
+        names.iter().flat_map(|name| manifest::service(name, &[named(name)])).collect();
+    objects.push(manifest::gateway(json!([
+        {"name": "one", "port": one.number(), "protocol": "TCP"},
+        {"name": "two", "port": two.number(), "protocol": "TCP"},
+        {"name": "http", "port": http.number(), "protocol": "HTTP"},
+    ])));
+    for (day, name) in (1..).zip(names) {
+        let mut route =
+            manifest::route("TCPRoute", name, json!([{"backendRefs": [{"name": name, "port": 80}]}]));
+        route["metadata"]["creationTimestamp"] = format!("2026-01-0{day}T00:00:00Z").into();
+        if name != "everywhere" {
+            route["spec"]["parentRefs"][0]["sectionName"] = "one".into();
+            route["spec"]["parentRefs"][0]["port"] = one.number().into();
+        }
+        objects.push(route);
+    }
+    let gateway = Gateway::start(driver, &objects);
+    for _ in 0..10 {
+        assert_eq!([said(&one, b"x"), said(&two, b"x")], ["older", "everywhere"]);
+    }
+    let answer = Connection::open(("127.0.0.1", http.number())).get("a.test", "/");
+    assert_eq!(answer.status, 404, "a route of bytes attaches to no listener of HTTP");
+    let generation = gateway.generation();
+    objects.retain(|object| object["kind"] != "TCPRoute" || object["metadata"]["name"] != "older");
+    gateway.set("gateway.yaml", &objects);
+    eventually("the older has gone", || (gateway.generation() > generation).then_some(()));
+    assert_eq!(said(&one, b"x"), "newer", "the next has what it waited for");
 }

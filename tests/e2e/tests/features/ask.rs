@@ -27,11 +27,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use ringway_e2e::{Answer, Asked, Connection, DEADLINE, Http2, eventually};
+use ringway_e2e::{Answer, Asked, Connection, DEADLINE, Http2, eventually, fits};
 use serde_json::Value;
 
 use crate::case::Case;
-use crate::share::fits;
 
 /// A connection of the client's.
 pub(crate) enum Client {

@@ -17,7 +17,6 @@ mod ask;
 mod case;
 mod fill;
 mod obliging;
-mod share;
 
 use std::fs;
 use std::path::{Path, PathBuf};
