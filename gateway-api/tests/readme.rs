@@ -1,5 +1,5 @@
 //! The support table of `README.md`: it names what a GatewayClass claims, fixtures that are there, and every one of
-//! them; and it calls nothing translated that no fixture shows, and nothing served that no test over sockets names.
+//! them; and it calls nothing translated that no fixture shows, and nothing served without the test that shows it.
 #![expect(clippy::disallowed_methods, reason = "the table and the cases are files")]
 
 use std::collections::BTreeSet;
@@ -16,6 +16,7 @@ struct Row {
     feature: String,
     modules: Vec<String>,
     fixtures: Vec<String>,
+    tests: Vec<String>,
     state: String,
 }
 
@@ -31,11 +32,12 @@ fn table() -> Vec<Row> {
         .take_while(|line| line.starts_with('|'))
         .map(|line| {
             let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
-            let [feature, module, fixture, _, state] = cells[..] else { panic!("{line}") };
+            let [feature, module, fixture, _, test, state] = cells[..] else { panic!("{line}") };
             Row {
                 feature: feature.to_owned(),
                 modules: quoted(module),
                 fixtures: quoted(fixture),
+                tests: quoted(test),
                 state: state.to_owned(),
             }
         })
@@ -47,33 +49,49 @@ fn is_translated(state: &str) -> bool {
     state == "translated" || state == "served"
 }
 
-/// Features that tests over sockets name: `features:` of the traffic files, and lines `//! Features: …` of the suites.
-fn proved() -> BTreeSet<String> {
-    let suites = root().join("../tests/e2e");
+/// What each file of manifests and traffic says that it proves, by file and feature.
+fn proved() -> BTreeSet<(String, String)> {
     let mut proved = BTreeSet::new();
-    for folder in ["features", "tests"] {
-        for entry in fs::read_dir(suites.join(folder)).unwrap() {
-            let text = fs::read_to_string(entry.unwrap().path()).unwrap();
-            let listed = text.split_once("\nfeatures:").and_then(|(_, rest)| rest.split_once("exchanges:"));
-            let named = text.lines().filter_map(|line| line.strip_prefix("//! Features: "));
-            for list in named.chain(listed.map(|(list, _)| list)) {
-                let words = list.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-                proved.extend(words.map(str::to_owned));
-            }
+    for entry in fs::read_dir(root().join("../tests/e2e/features")).unwrap() {
+        let path = entry.unwrap().path();
+        let file = path.file_name().unwrap().to_string_lossy().into_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        let lists = text.split("\nfeatures:").skip(1);
+        assert!(text.contains("\nkind: Traffic\nfeatures:"), "{file} says what it proves");
+        for list in lists.filter_map(|rest| rest.split("exchanges:").next()) {
+            let list = list.split("\narguments:").next().unwrap_or(list);
+            let list = list.split("\nbackends:").next().unwrap_or(list);
+            let names = list.split(['[', ']', ',', '\n']).map(|name| name.trim().trim_start_matches("- "));
+            proved.extend(names.filter(|name| !name.is_empty()).map(|name| (file.clone(), name.to_owned())));
         }
     }
     proved
 }
 
 #[test]
-fn what_is_served_is_what_a_test_over_sockets_names() {
-    let proved = proved();
-    let wrong: Vec<_> = table()
+fn what_is_served_names_the_tests_that_show_it() {
+    for row in table() {
+        assert_eq!(row.state == "served", !row.tests.is_empty(), "{}: {:?}", row.feature, row.tests);
+        for test in row.tests.iter().filter(|test| !test.ends_with(".yaml")) {
+            let (suite, function) =
+                test.split_once("::").unwrap_or_else(|| panic!("{test} is no suite's function"));
+            let suite = fs::read_to_string(root().join(format!("../tests/e2e/tests/{suite}.rs"))).unwrap();
+            let on_both = suite.split_once("on_both_drivers!(").and_then(|(_, rest)| rest.split_once(");"));
+            let run: Vec<&str> = on_both.unwrap().0.split(',').map(str::trim).collect();
+            assert!(run.contains(&function), "{}: {test} is not run on both drivers", row.feature);
+        }
+    }
+}
+
+#[test]
+fn files_of_traffic_and_the_table_say_the_same_of_each_other() {
+    let named: BTreeSet<(String, String)> = table()
         .into_iter()
-        .filter(|row| (row.state == "served") != proved.contains(&row.feature))
-        .map(|row| (row.feature, row.state))
+        .flat_map(|row| row.tests.into_iter().map(move |test| (test, row.feature.clone())))
+        .filter(|(test, _)| test.ends_with(".yaml"))
         .collect();
-    assert!(wrong.is_empty(), "{wrong:?}");
+    let differ: Vec<_> = named.symmetric_difference(&proved()).cloned().collect();
+    assert!(differ.is_empty(), "{differ:?}");
 }
 
 #[test]

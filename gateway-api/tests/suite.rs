@@ -52,6 +52,28 @@ fn every_manifest_of_the_suite_has_the_statuses_that_the_suite_asks_for() {
     );
 }
 
+#[test]
+fn the_official_tests_of_the_support_table_are_the_suites() {
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(suite().join("tests")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "go") {
+            let text = fs::read_to_string(path).unwrap();
+            let quoted = text.split("ShortName:").skip(1).filter_map(|rest| rest.split('"').nth(1));
+            names.extend(quoted.map(str::to_owned));
+        }
+    }
+    assert!(names.len() > 100, "{}", names.len());
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let rows = readme.lines().skip_while(|line| !line.starts_with("| feature |")).skip(2);
+    for row in rows.take_while(|line| line.starts_with('|')) {
+        let cell = row.trim_matches('|').split(" | ").nth(3).unwrap().trim();
+        for name in cell.split(", ").filter(|name| *name != "–") {
+            assert!(names.contains(name), "{name} is no test of {MODULE}: {row}");
+        }
+    }
+}
+
 fn suite() -> PathBuf {
     let output =
         Command::new("go").args(["mod", "download", "-json", MODULE]).output().expect("go is installed");

@@ -1,7 +1,5 @@
 //! nginx and HAProxy as backends: keep-alive, chunks, long bodies, Expect, HEAD, early hints, h2c, TLS and client
 //! certificates.
-//!
-//! Features: BackendTLSPolicy, GatewayBackendClientCertificate, HTTPRouteBackendProtocolH2C
 
 use std::io::Write;
 

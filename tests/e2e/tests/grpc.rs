@@ -1,6 +1,4 @@
 //! gRPC with grpcio on both sides: every kind of call, trailers, deadlines, and errors of ours that gRPC understands.
-//!
-//! Features: GRPCRoute
 
 use ringway_e2e::{Authority, Builder, Driver, Port, free_port, manifest, on_both_drivers, peer};
 use serde_json::{Value, json};

@@ -1,6 +1,4 @@
 //! `openssl s_client` against HTTPS listeners: versions, names, client certificates, tickets.
-//!
-//! Features: GatewayFrontendClientCertificateValidation, GatewayFrontendClientCertificateValidationInsecureFallback
 
 use std::io::{Read, Write};
 use std::path::Path;

@@ -1,6 +1,4 @@
 //! TLSRoute: passed on as it is or terminated, both on one port, by the name that the client asks for.
-//!
-//! Features: TLSRoute, TLSRouteModeTerminate, TLSRouteModeMixed
 
 use ringway_e2e::{Authority, Connection, Driver, Gateway, free_port, manifest, on_both_drivers, peer};
 use serde_json::json;

@@ -1,7 +1,5 @@
 //! WebSockets with the `websockets` package on both sides, over HTTP/1.1 and, scripted, over HTTP/2 (RFC 8441); and
 //! with nginx between the gateway and the server.
-//!
-//! Features: HTTPRouteBackendProtocolWebSocket
 
 use ringway_e2e::{Authority, Builder, Driver, Port, free_port, manifest, on_both_drivers, peer};
 use serde_json::{Value, json};
