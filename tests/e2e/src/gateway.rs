@@ -26,6 +26,8 @@ pub enum Driver {
     IoUring,
     /// epoll.
     Epoll,
+    /// io_uring where it is allowed, else epoll.
+    Auto,
 }
 
 impl Driver {
@@ -34,6 +36,7 @@ impl Driver {
         match self {
             Self::IoUring => "io_uring",
             Self::Epoll => "epoll",
+            Self::Auto => "auto",
         }
     }
 }
@@ -75,6 +78,7 @@ pub struct Builder {
     environment: Vec<(String, String)>,
     folder: Folder,
     access_log: Stdio,
+    process_log: Option<Stdio>,
     uid: Option<u32>,
     passed: Option<std::os::fd::OwnedFd>,
 }
@@ -89,6 +93,7 @@ impl Builder {
             environment: vec![],
             folder,
             access_log: Stdio::null(),
+            process_log: None,
             uid: None,
             passed: None,
         }
@@ -109,6 +114,12 @@ impl Builder {
     /// Where standard output goes, which is where the access log goes.
     pub fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
         self.access_log = stdout.into();
+        self
+    }
+
+    /// Where standard error goes, which is where the process log goes; [`Gateway::log`] then has nothing.
+    pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Self {
+        self.process_log = Some(stderr.into());
         self
     }
 
@@ -179,7 +190,10 @@ impl Builder {
             .envs(self.environment)
             .stdin(self.passed.map_or_else(Stdio::null, Stdio::from))
             .stdout(self.access_log)
-            .stderr(fs::File::create(&log).expect("the folder is ours"));
+            .stderr(
+                self.process_log
+                    .unwrap_or_else(|| fs::File::create(&log).expect("the folder is ours").into()),
+            );
         if let Some(uid) = self.uid {
             command.uid(uid).gid(uid);
         }
