@@ -79,6 +79,19 @@ fn every_file_that_a_document_of_the_code_names_is_there() {
 }
 
 #[test]
+fn the_life_of_a_connection_names_every_file_of_the_proxy() {
+    let tree = Tree::read();
+    let text = tree.text("dataplane/README.md");
+    for path in tree.below("dataplane/proxy/src").filter(|path| path.ends_with(".rs")) {
+        let named = path.strip_prefix("dataplane/").expect("it is below");
+        assert!(
+            text.contains(&format!("`{named}`")),
+            "dataplane/README.md does not say where {named} comes in"
+        );
+    }
+}
+
+#[test]
 fn the_tree_in_the_readme_is_the_tree() {
     let tree = Tree::read();
     let text = tree.text("README.md");
