@@ -1,0 +1,10 @@
+//! `ringway perf`: how long requests take, measured so that nobody has to take it on trust.
+//!
+//! Load is open loop by default: when each request is due is settled before the run, and its latency counts from
+//! there, so that a server that stalls cannot hide it by slowing the generator down. Knows nothing of ringway: every
+//! figure holds for any proxy or server, and the crate depends on none of ours.
+#![forbid(unsafe_code)]
+
+pub mod distribution;
+pub mod outcome;
+pub mod plan;
