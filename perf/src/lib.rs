@@ -6,5 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod distribution;
+pub mod engine;
 pub mod outcome;
 pub mod plan;
+pub mod server;
