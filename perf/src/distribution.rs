@@ -20,7 +20,8 @@ pub struct Distribution(Histogram<u64>);
 impl Default for Distribution {
     fn default() -> Self {
         Self(
-            Histogram::new_with_bounds(LOWEST_NS, HIGHEST_NS, DIGITS).expect("the bounds are constants that fit"),
+            Histogram::new_with_bounds(LOWEST_NS, HIGHEST_NS, DIGITS)
+                .expect("the bounds are constants that fit"),
         )
     }
 }

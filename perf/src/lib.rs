@@ -5,8 +5,21 @@
 //! figure holds for any proxy or server, and the crate depends on none of ours.
 #![forbid(unsafe_code)]
 
+pub mod args;
+mod cause;
 pub mod distribution;
 pub mod engine;
 pub mod outcome;
+mod outgoing;
 pub mod plan;
+mod poll;
+pub mod run;
+pub mod schedule;
+mod selftest;
 pub mod server;
+mod transport;
+pub mod verdict;
+mod wire;
+
+pub use args::Args;
+pub use run::run;

@@ -49,6 +49,9 @@ pub struct Outcome {
     pub errors: BTreeMap<String, u64>,
     /// What the generator itself used.
     pub generator: Usage,
+    /// The share of the recorded time in which the generator's busiest thread ran or waited for a CPU.
+    #[serde(default)]
+    pub generator_spent: f64,
     /// What the server used, if its processes are known.
     pub server: Option<ServerCost>,
 }
