@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         Command::Translate(said) => translate::run(&said),
         Command::Explain(said) => explain::run(&said),
         Command::DemoBackend(said) => demo_backend(&said),
+        Command::Perf(said) => Ok(ringway_perf::run(&said)),
         Command::Version => version(),
     };
     done.unwrap_or_else(|error| {

@@ -51,6 +51,8 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Serve a tiny backend that answers every request with what it was.
     DemoBackend(DemoBackend),
+    /// Measure how long requests take, of anything that answers.
+    Perf(Box<ringway_perf::Args>),
     /// Print the version.
     Version,
 }
