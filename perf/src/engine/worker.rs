@@ -429,7 +429,9 @@ impl<'a> Worker<'a> {
         }
         self.take_off(index, free.slot, flight);
         let connection = &mut self.connections[index];
-        connection.dialog.request(free.slot, &mut connection.out);
+        connection.dialog.request(free.slot, &mut connection.out, &mut self.events);
+        self.happenings(index);
+        let connection = &self.connections[index];
         if connection.flights.len() == 1 {
             self.flush(index);
         } else {
@@ -687,7 +689,7 @@ impl<'a> Worker<'a> {
         let connection = &mut self.connections[index];
         connection.stage = Stage::Ready;
         if connection.flights[0].is_some() {
-            connection.dialog.request(0, &mut connection.out);
+            connection.dialog.request(0, &mut connection.out, &mut self.events);
             self.mark_dirty(index);
         } else if !self.anew {
             self.free_slots(index, now);

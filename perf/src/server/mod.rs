@@ -1,6 +1,7 @@
 //! The built-in backend: answers with a fixed size, late or in fits if asked to, and cheaply enough to stand behind
 //! every contestant.
 
+mod http2;
 mod session;
 mod worker;
 

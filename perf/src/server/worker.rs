@@ -200,6 +200,7 @@ impl Worker {
                 Ok(Reading::Nothing) => false,
                 Ok(Reading::End) | Err(_) => return false,
             };
+            connection.session.resume(&self.canned, &mut connection.out);
             for due in due.drain(..) {
                 if self.answering.delay.is_zero() {
                     connection.closing |= connection.session.answer(due, &self.canned, &mut connection.out);

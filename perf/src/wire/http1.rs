@@ -102,11 +102,6 @@ impl Reader {
         self.key.as_deref()
     }
 
-    /// Whether a message has begun.
-    pub(crate) fn is_within(&self) -> bool {
-        self.place != Place::Head || !self.part.is_empty()
-    }
-
     /// Takes bytes up to the end of the next message.
     pub(crate) fn feed(&mut self, input: &[u8]) -> Result<Step, Cause> {
         let mut at = 0;

@@ -80,3 +80,15 @@ pub(crate) fn encode(
     head.push_str("\r\n");
     head.into_bytes()
 }
+
+/// The request for a WebSocket. Its key is the same each time: it is there for caches in the way.
+pub(crate) fn encode_upgrade(path: &str, authority: &str, headers: &[(String, String)]) -> Vec<u8> {
+    let fields = [
+        ("connection", "upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "cmluZ3dheSBwZXJmIGtleQ=="),
+    ];
+    let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    encode(path, authority, &[headers, &fields].concat(), 0, false)
+}

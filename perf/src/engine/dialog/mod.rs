@@ -2,16 +2,22 @@
 //! loop owns the sockets and the clock.
 
 mod http1;
+mod http2;
 mod message;
+mod websocket;
 
 use std::sync::Arc;
 
-pub(crate) use self::http1::Http1;
-pub(crate) use self::message::{Bulk, Ping};
+use self::http1::Http1;
+use self::http2::Http2;
+use self::message::{Bulk, Ping};
+use self::websocket::WebSocket;
 use crate::cause::Cause;
 use crate::engine::target::Target;
 use crate::outgoing::Outgoing;
 use crate::plan::{Plan, Protocol};
+use crate::wire::hpack::{self, Block};
+use crate::wire::{http2 as frames, websocket as messages};
 
 /// What came of bytes that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,29 +42,50 @@ pub(crate) enum Event {
 #[derive(Debug)]
 pub(crate) struct Script {
     pub(crate) protocol: Protocol,
-    /// `host` or `host:port`.
-    pub(crate) authority: String,
-    pub(crate) path: String,
-    pub(crate) secure: bool,
-    pub(crate) headers: Vec<(String, String)>,
     pub(crate) request_bytes: usize,
     pub(crate) streams: usize,
-    /// A request of HTTP/1.1 without its body.
+    /// A request of HTTP/1.1 without its body, or the upgrade to a WebSocket.
     pub(crate) http1: Vec<u8>,
+    /// The fields of a request of HTTP/2.
+    pub(crate) block: Block,
+    /// A message, or the body of a request of HTTP/2.
+    pub(crate) message: Vec<u8>,
 }
 
 impl Script {
     pub(crate) fn new(plan: &Plan, target: &Target) -> Self {
         let anew = matches!(plan.protocol, Protocol::Connect | Protocol::ConnectResumed);
+        let grpc = matches!(plan.protocol, Protocol::Grpc | Protocol::GrpcStream);
+        let mut fields: Vec<(&str, &str)> = Vec::new();
+        if grpc {
+            fields.extend([("content-type", "application/grpc"), ("te", "trailers")]);
+        }
+        fields.extend(plan.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let length = plan.request_bytes.to_string();
+        if !grpc && plan.request_bytes > 0 {
+            fields.push(("content-length", &length));
+        }
+        let method = if grpc || plan.request_bytes > 0 { "POST" } else { "GET" };
+        let message = match plan.protocol {
+            Protocol::Http2 => vec![b'x'; plan.request_bytes],
+            Protocol::Grpc | Protocol::GrpcStream => frames::message(plan.request_bytes),
+            Protocol::WebSocket => {
+                let mut message = Vec::new();
+                messages::push_message(&mut message, &vec![b'x'; plan.request_bytes], true);
+                message
+            }
+            _ => Vec::new(),
+        };
         Self {
             protocol: plan.protocol,
-            authority: target.authority.clone(),
-            path: target.path.clone(),
-            secure: target.secure,
-            headers: plan.headers.clone(),
             request_bytes: plan.request_bytes,
             streams: plan.streams,
-            http1: http1::encode(&target.path, &target.authority, &plan.headers, plan.request_bytes, anew),
+            http1: match plan.protocol {
+                Protocol::WebSocket => http1::encode_upgrade(&target.path, &target.authority, &plan.headers),
+                _ => http1::encode(&target.path, &target.authority, &plan.headers, plan.request_bytes, anew),
+            },
+            block: hpack::request(method, target.secure, &target.authority, &target.path, &fields),
+            message,
         }
     }
 }
@@ -67,6 +94,8 @@ impl Script {
 #[derive(Debug)]
 pub(crate) enum Dialog {
     Http1(Http1),
+    Http2(Box<Http2>),
+    WebSocket(WebSocket),
     Ping(Ping),
     Bulk(Bulk),
 }
@@ -77,34 +106,49 @@ impl Dialog {
         match script.protocol {
             Protocol::TcpPing => Self::Ping(Ping::new(script.request_bytes)),
             Protocol::TcpBulk => Self::Bulk(Bulk::new(script.request_bytes)),
-            _ => Self::Http1(Http1::new(script)),
+            Protocol::Http2 | Protocol::Grpc | Protocol::GrpcStream => {
+                Self::Http2(Box::new(Http2::new(script)))
+            }
+            Protocol::WebSocket => Self::WebSocket(WebSocket::new(script)),
+            Protocol::Http1 | Protocol::Connect | Protocol::ConnectResumed | Protocol::Idle => {
+                Self::Http1(Http1::new(script))
+            }
         }
     }
 
-    /// The connection stands. True: requests may be made at once; else an [`Event::Ready`] comes.
-    pub(crate) fn open(&mut self, _out: &mut Outgoing) -> bool {
-        true
+    /// Says what comes first. True: requests may be made as soon as the connection stands; else an [`Event::Ready`]
+    /// comes.
+    pub(crate) fn open(&mut self, out: &mut Outgoing) -> bool {
+        match self {
+            Self::Http2(http2) => http2.open(out),
+            Self::WebSocket(websocket) => websocket.open(out),
+            Self::Http1(_) | Self::Ping(_) | Self::Bulk(_) => return true,
+        }
+        false
     }
 
     /// Makes a request. `slot` is free, and the talk ready.
-    pub(crate) fn request(&mut self, slot: u32, out: &mut Outgoing) {
+    pub(crate) fn request(&mut self, slot: u32, out: &mut Outgoing, events: &mut Vec<Event>) {
         match self {
             Self::Http1(http1) => http1.request(out),
+            Self::Http2(http2) => http2.request(slot, out, events),
+            Self::WebSocket(websocket) => websocket.request(out),
             Self::Ping(ping) => ping.request(out),
             Self::Bulk(bulk) => bulk.request(out),
         }
-        let _ = slot;
     }
 
     /// Bytes came.
     pub(crate) fn feed(
         &mut self,
         input: &[u8],
-        _out: &mut Outgoing,
+        out: &mut Outgoing,
         events: &mut Vec<Event>,
     ) -> Result<(), Cause> {
         match self {
             Self::Http1(http1) => http1.feed(input, events),
+            Self::Http2(http2) => http2.feed(input, out, events),
+            Self::WebSocket(websocket) => websocket.feed(input, out, events),
             Self::Ping(ping) => ping.feed(input, events),
             Self::Bulk(_) => Ok(()),
         }
@@ -125,7 +169,11 @@ impl Dialog {
     }
 
     /// Gives a request up. False: the connection cannot be used without its answer.
-    pub(crate) fn cancel(&mut self, _slot: u32, _out: &mut Outgoing) -> bool {
+    pub(crate) fn cancel(&mut self, slot: u32, out: &mut Outgoing) -> bool {
+        if let Self::Http2(http2) = self {
+            http2.cancel(slot, out);
+            return true;
+        }
         false
     }
 }
