@@ -39,7 +39,8 @@ pub struct Outcome {
     pub latency: Distribution,
     /// From when it was sent.
     pub service: Distribution,
-    /// From when it was due until it was sent, where the connection was free: the generator's own delay.
+    /// From when it was due, or the first connection became free if all were busy then, until it was sent: the
+    /// generator's own delay. Nothing in a closed loop, where a request is due when it is sent.
     pub lag: Distribution,
     /// One a second of recorded time.
     pub seconds: Vec<Second>,

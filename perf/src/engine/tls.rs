@@ -120,7 +120,7 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Tickets to resume with, each used once, oldest first. There is one target, so names are not told apart.
+/// Tickets to resume with, each used once, newest first, since servers forget. There is one target, so names are not told apart.
 #[derive(Debug, Default)]
 struct Tickets(Mutex<VecDeque<Tls13ClientSessionValue>>);
 
@@ -148,6 +148,6 @@ impl ClientSessionStore for Tickets {
     }
 
     fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_back()
     }
 }

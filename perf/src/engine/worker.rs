@@ -386,9 +386,6 @@ impl<'a> Worker<'a> {
             };
             let now = self.now();
             let recorded = (self.begin..self.end).contains(&now);
-            if recorded {
-                self.record.lag.record(now - self.free_since.min(now));
-            }
             self.send(free, Flight { due: now, sent: now, recorded })?;
         }
         Ok(())
@@ -668,7 +665,7 @@ impl<'a> Worker<'a> {
             return self.read(index, ready.ended);
         }
         if ready.writable {
-            return self.flush(index);
+            self.flush(index);
         }
     }
 

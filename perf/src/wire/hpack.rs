@@ -179,7 +179,11 @@ fn string(block: &mut &[u8], text: &mut Vec<u8>) -> Result<(), Cause> {
     let (bytes, rest) = block.split_at_checked(length).ok_or(malformed())?;
     *block = rest;
     text.clear();
-    if coded { expand(bytes, text) } else { Ok(text.extend_from_slice(bytes)) }
+    if coded {
+        return expand(bytes, text);
+    }
+    text.extend_from_slice(bytes);
+    Ok(())
 }
 
 /// How many codes of the Huffman code have each length (RFC 7541, appendix B), and the bytes of the shorter ones. The
