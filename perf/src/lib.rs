@@ -3,12 +3,16 @@
 //! Load is open loop by default: when each request is due is settled before the run, and its latency counts from
 //! there, so that a server that stalls cannot hide it by slowing the generator down. Knows nothing of ringway: every
 //! figure holds for any proxy or server, and the crate depends on none of ours.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod args;
 mod cause;
+pub mod cost;
 pub mod distribution;
 pub mod engine;
+pub mod floor;
+pub mod isolate;
+mod machine;
 pub mod outcome;
 mod outgoing;
 pub mod plan;
@@ -17,6 +21,7 @@ pub mod run;
 pub mod schedule;
 mod selftest;
 pub mod server;
+pub mod statistics;
 mod transport;
 pub mod verdict;
 mod wire;
