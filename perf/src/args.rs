@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args as Group, Subcommand, ValueEnum};
 
+use crate::cost::Watched;
 use crate::plan::{self, Arrivals, Load, Plan, Tls};
 use crate::server::Speaks;
 
@@ -15,6 +16,7 @@ Examples:
   ringway perf run http://127.0.0.1:8080/ --closed       how many requests a second it can answer
   ringway perf run https://shop.example/ --protocol http2 --streams 32 --connections 8 --rate 2000
   ringway perf serve --listen 127.0.0.1:9000             a fast backend to put behind a proxy
+  ringway perf peers --workloads W1,W2                   proxies side by side on this machine
   ringway perf selftest                                  does this machine measure what it should?
 
 Exit codes:
@@ -40,10 +42,22 @@ pub(crate) enum Command {
     Serve(Serve),
     /// See that this machine measures what it should: stalls show, known delays read back, saturation is told.
     Selftest(SelfTest),
+    /// Offer the same load to several targets in turn, and say how they stand to the first.
+    Compare(Box<Compare>),
+    /// Find the highest rate at which a promise still holds.
+    FindMax(Box<FindMax>),
+    /// Change something again and again while load runs, and count what fails.
+    Churn(Box<Churn>),
+    /// Hold a run against an earlier one: exit 1 if it is worse by more than is allowed.
+    Gate(Gate),
+    /// Compare proxies side by side: nginx, HAProxy, Envoy, ringway, and what the kernel alone costs.
+    Peers(Peers),
+    /// Relay bytes and nothing else: what every proxy costs at least.
+    Floor(Floor),
 }
 
 /// `ringway perf run`.
-#[derive(Debug, Group)]
+#[derive(Clone, Debug, Group)]
 pub(crate) struct Run {
     /// Where to: `http://host:port/path`, `https://…`, `tcp://host:port` or `tls://host:port`.
     pub(crate) target: String,
@@ -124,6 +138,14 @@ pub(crate) struct Run {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
 
+    /// The server's process: its CPU time and memory, with all that descends from it, are part of what is shown. Repeatable.
+    #[arg(long, value_name = "PID")]
+    pub(crate) pid: Vec<u32>,
+
+    /// The server's cgroup, a directory under /sys/fs/cgroup, instead of its process.
+    #[arg(long, value_name = "DIR", conflicts_with = "pid")]
+    pub(crate) cgroup: Option<PathBuf>,
+
     /// What to call the target in results.
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
@@ -175,6 +197,129 @@ pub(crate) struct SelfTest {
     /// How long each of its runs is recorded.
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = time)]
     pub(crate) duration: Duration,
+}
+
+/// `ringway perf compare`.
+#[derive(Debug, Group)]
+pub(crate) struct Compare {
+    #[command(flatten)]
+    pub(crate) first: Run,
+
+    /// The others. A name may stand before each target: `new=http://127.0.0.1:8081/`.
+    #[arg(required = true)]
+    pub(crate) others: Vec<String>,
+
+    /// How often each is measured.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(5..=1_000))]
+    pub(crate) rounds: u16,
+
+    /// The process of a target, whose CPU time and memory are compared: `new=4711`. Repeatable.
+    #[arg(long, value_name = "NAME=PID", value_parser = watched)]
+    pub(crate) watch: Vec<(String, u32)>,
+}
+
+/// `ringway perf find-max`.
+#[derive(Debug, Group)]
+pub(crate) struct FindMax {
+    #[command(flatten)]
+    pub(crate) load: Run,
+
+    /// The promise: `p99<5ms`. The search begins at --rate.
+    #[arg(long, value_name = "METRIC<TIME")]
+    pub(crate) slo: crate::find_max::Promise,
+
+    /// At most so many runs.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) tries: usize,
+}
+
+/// `ringway perf churn`.
+#[derive(Debug, Group)]
+pub(crate) struct Churn {
+    #[command(flatten)]
+    pub(crate) load: Run,
+
+    /// A shell command that changes something; it sees its number as $CHANGE. Repeatable: they take turns.
+    #[arg(long, value_name = "COMMAND", required_unless_present = "script")]
+    pub(crate) change: Vec<String>,
+
+    /// A file of such commands, one a line.
+    #[arg(long, value_name = "FILE", conflicts_with = "change")]
+    pub(crate) script: Option<PathBuf>,
+
+    /// From the start of a change until the next.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
+    pub(crate) every: Duration,
+}
+
+/// `ringway perf gate`.
+#[derive(Debug, Group)]
+pub(crate) struct Gate {
+    /// What `perf run --json` wrote before.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) baseline: PathBuf,
+
+    /// How much worse each figure may be: `p99=10%,cpu=5%,rss=5%`.
+    #[arg(long, value_name = "METRIC=N%,…")]
+    pub(crate) max_regress: crate::gate::Limits,
+
+    /// What `perf run --json` wrote now.
+    pub(crate) now: PathBuf,
+}
+
+/// `ringway perf peers`.
+#[derive(Debug, Group)]
+pub(crate) struct Peers {
+    /// Which rows: W1 to W8, or all.
+    #[arg(long, value_name = "W1,W2,…", value_delimiter = ',', default_value = "all")]
+    pub(crate) workloads: Vec<String>,
+
+    /// Who: nginx, haproxy, envoy, floor, ringway, ringway-epoll, or all.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "all")]
+    pub(crate) contestants: Vec<String>,
+
+    /// How often each is measured on each row.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) rounds: usize,
+
+    /// How long each run is recorded.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) seconds: u64,
+
+    /// A short form that shows that it works: W1 and W2, nginx, floor and ringway, two rounds of a second. Written nowhere.
+    #[arg(long, conflicts_with_all = ["workloads", "contestants", "rounds", "seconds"])]
+    pub(crate) smoke: bool,
+
+    /// Where `<date>.md` and `<date>.json` are written.
+    #[arg(long, value_name = "DIR", default_value = "perf/results")]
+    pub(crate) results: PathBuf,
+}
+
+/// `ringway perf floor`.
+#[derive(Debug, Group)]
+pub(crate) struct Floor {
+    /// How bytes are carried.
+    #[arg(long, value_enum, default_value_t = Carried::Epoll)]
+    pub(crate) relay: Carried,
+
+    /// Where to listen.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: SocketAddr,
+
+    /// Where bytes go.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) to: SocketAddr,
+}
+
+/// See [`crate::floor::Relay`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Carried {
+    /// Readiness, then receive and send.
+    Epoll,
+    /// Readiness, then splice through a pipe.
+    Splice,
+    /// Operations of io_uring.
+    Ring,
 }
 
 /// See [`plan::Protocol`].
@@ -251,6 +396,14 @@ impl From<Protocol> for plan::Protocol {
 }
 
 impl Run {
+    /// The processes whose cost is wanted.
+    pub(crate) fn watched(&self) -> Option<Watched> {
+        match &self.cgroup {
+            Some(directory) => Some(Watched::Cgroup(directory.clone())),
+            None => (!self.pid.is_empty()).then(|| Watched::Trees(self.pid.clone())),
+        }
+    }
+
     /// The plan that is meant. Whether it makes sense is the engine's to say.
     pub(crate) fn plan(&self) -> Plan {
         let bare = self.target.starts_with("tcp://") || self.target.starts_with("tls://");
@@ -324,6 +477,13 @@ fn stall(text: &str) -> Result<(Duration, Duration), String> {
         return Err(format!("{text:?} never serves: the first time must be shorter than the second"));
     }
     Ok((length, period))
+}
+
+/// `name=4711`.
+fn watched(text: &str) -> Result<(String, u32), String> {
+    let wrong = || format!("{text:?} names no process; write NAME=PID");
+    let (name, process) = text.split_once('=').ok_or_else(wrong)?;
+    Ok((name.to_owned(), process.parse().map_err(|_| wrong())?))
 }
 
 /// `name: value`.

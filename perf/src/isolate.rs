@@ -51,12 +51,24 @@ pub fn prefer() -> Vec<String> {
             missing.push(format!("work of other sessions is not put behind (autogroup: {error})"));
         }
     }
-    let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
-    {
-        missing.push(format!("the limit of open files stays at {:?} ({error})", limit.current));
+    if let Err(error) = lift_files() {
+        missing.push(format!("few files may be open ({error})"));
     }
     missing
+}
+
+/// For ten thousand connections, each of which may be two files of a proxy, and some more.
+const FILES: u64 = 65_536;
+
+/// Beyond the hard limit only with the right for it; else up to it.
+fn lift_files() -> io::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    let enough = limit.maximum.map(|maximum| maximum.max(FILES));
+    let lifted = setrlimit(Resource::Nofile, Rlimit { current: enough, maximum: enough });
+    lifted.or_else(|_no_right| {
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    })?;
+    Ok(())
 }
 
 fn autogrouped() -> bool {

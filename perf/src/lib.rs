@@ -7,14 +7,22 @@
 
 pub mod args;
 mod cause;
+pub mod churn;
+pub mod compare;
+mod contest;
 pub mod cost;
 pub mod distribution;
 pub mod engine;
+#[cfg(test)]
+mod example;
+pub mod find_max;
 pub mod floor;
+pub mod gate;
 pub mod isolate;
 mod machine;
 pub mod outcome;
 mod outgoing;
+pub mod peers;
 pub mod plan;
 mod poll;
 pub mod run;

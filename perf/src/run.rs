@@ -9,10 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::args::{Args, Command, Run, Serve};
+use crate::contest;
+use crate::cost::Meter;
 use crate::engine::{self, RunError};
-use crate::outcome::{Outcome, Verdict};
+use crate::outcome::{Machine, Outcome, Verdict};
 use crate::selftest;
 use crate::server::{self, Answering};
+use crate::verdict;
 
 /// Exit codes, as `--help` lists them.
 pub(crate) mod exit {
@@ -27,6 +30,12 @@ pub fn run(args: &Args) -> ExitCode {
         Command::Run(said) => measure(said),
         Command::Serve(said) => serve(said),
         Command::Selftest(said) => selftest::run(said),
+        Command::Compare(said) => contest::compare(said),
+        Command::FindMax(said) => contest::find_max(said),
+        Command::Churn(said) => contest::churn(said),
+        Command::Gate(said) => contest::gate(said),
+        Command::Peers(said) => contest::peers(said),
+        Command::Floor(said) => contest::floor(said),
     };
     done.unwrap_or_else(|error| {
         let code = if matches!(error, RunError::Plan(_)) { exit::MISUSE } else { exit::NOT_STARTED };
@@ -37,7 +46,15 @@ pub fn run(args: &Args) -> ExitCode {
 
 fn measure(said: &Run) -> Result<ExitCode, RunError> {
     let stop = interruptible()?;
-    let mut outcome = engine::run(&said.plan(), &stop, &mut |_| {})?;
+    let mut meter = said.watched().map(Meter::new).transpose()?;
+    let mut outcome = engine::run(&said.plan(), &stop, &mut |mut progress| {
+        if let Some(meter) = &mut meter {
+            meter.see(&mut progress);
+        }
+    })?;
+    outcome.machine = Machine::here();
+    outcome.server = meter.and_then(|meter| meter.cost(outcome.done));
+    outcome.verdict = verdict::judge(&outcome);
     if let Some(name) = &said.name {
         outcome.name.clone_from(name);
     }
@@ -63,7 +80,7 @@ fn write_json(outcome: &Outcome, mut out: impl Write) -> io::Result<()> {
 }
 
 /// The figures, in a few lines.
-fn summarise(outcome: &Outcome, mut out: impl Write) -> io::Result<()> {
+pub(crate) fn summarise(outcome: &Outcome, mut out: impl Write) -> io::Result<()> {
     let rate = outcome.done as f64 / outcome.elapsed_s;
     writeln!(
         out,
@@ -82,6 +99,15 @@ fn summarise(outcome: &Outcome, mut out: impl Write) -> io::Result<()> {
         )?;
     }
     writeln!(out, "generator: {:.0} % busy", outcome.generator_spent * 100.0)?;
+    if let Some(server) = &outcome.server {
+        writeln!(
+            out,
+            "  server: {:.1} us of CPU for each answer, {:.0} % of a core, {:.1} MiB",
+            server.cpu_us_per_request,
+            server.busy * 100.0,
+            server.rss_max as f64 / f64::from(1 << 20)
+        )?;
+    }
     for (cause, count) in &outcome.errors {
         writeln!(out, "   error: {cause}: {count}")?;
     }
