@@ -25,6 +25,7 @@ mod outgoing;
 pub mod peers;
 pub mod plan;
 mod poll;
+pub mod report;
 pub mod run;
 pub mod schedule;
 mod selftest;
