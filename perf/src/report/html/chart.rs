@@ -109,12 +109,12 @@ impl Axis {
         Self { label, from, to, log: true, ticks }
     }
 
-    /// The distance to 100 %, by its logarithm: 0 %, 90 %, 99 % … are equally far from each other.
+    /// The distance to 100 %, by its logarithm: 0%, 90%, 99% … are equally far from each other.
     pub(super) fn nines(label: &'static str) -> Self {
-        let ticks = [(0.0, "0 %"), (0.301_03, "50 %"), (1.0, "90 %"), (2.0, "99 %"), (3.0, "99.9 %")];
-        let ticks = ticks.into_iter().chain([(4.0, "99.99 %"), (5.0, "99.999 %")]);
-        let ticks =
-            ticks.map(|(at, text)| Tick { at, text: text.to_owned(), minor: at == 0.301_03 }).collect();
+        let half = std::f64::consts::LOG10_2;
+        let ticks = [(0.0, "0%"), (half, "50%"), (1.0, "90%"), (2.0, "99%"), (3.0, "99.9%")];
+        let ticks = ticks.into_iter().chain([(4.0, "99.99%"), (5.0, "99.999%")]);
+        let ticks = ticks.map(|(at, text)| Tick { at, text: text.to_owned(), minor: at == half }).collect();
         Self { label, from: 0.0, to: 5.0, log: false, ticks }
     }
 
@@ -155,7 +155,7 @@ impl Size {
                 Area { width: 760.0, height: 420.0, left: 84.0, right: 712.0, top: 40.0, bottom: 352.0 }
             }
             Self::Panel => {
-                Area { width: 480.0, height: 270.0, left: 70.0, right: 464.0, top: 30.0, bottom: 216.0 }
+                Area { width: 480.0, height: 270.0, left: 70.0, right: 464.0, top: 34.0, bottom: 216.0 }
             }
         }
     }
@@ -188,9 +188,11 @@ impl Chart {
                 }
                 @for tick in &self.x.ticks {
                     @let x = across(tick.at);
+                    // A long label at the end would be cut off in its middle.
+                    @let ends = tick.at >= self.x.to && tick.text.len() > 5;
                     line class="grid" x1=(short(x)) x2=(short(x)) y1=(area.top) y2=(area.bottom) {}
-                    text class=(if tick.minor { "tick minor" } else { "tick" }) x=(short(x)) y=(area.bottom + 10.0)
-                        text-anchor="middle" dominant-baseline="hanging" { (tick.text) }
+                    text class=(if tick.minor { "tick minor across" } else { "tick" }) x=(short(if ends { area.width } else { x })) y=(area.bottom + 10.0)
+                        text-anchor=(if ends { "end" } else { "middle" }) dominant-baseline="hanging" { (tick.text) }
                 }
                 text class="axis" x="4" y=(area.top - 12.0) { (self.y.label) }
                 text class="axis" x=(middle) y=(area.height - 6.0) text-anchor="middle" { (self.x.label) }

@@ -16,6 +16,8 @@ const SPANS_MAX: usize = 300;
 const CAUSES_MAX: usize = 12;
 /// The nines that a percentile curve reaches.
 const NINES_MAX: f64 = 5.0;
+/// Memory is drawn in these, so that its axis has round steps.
+const MIB: f64 = 1_048_576.0;
 /// Steps of a percentile curve for each halving of the distance to 100 %.
 const STEPS: u32 = 10;
 
@@ -81,7 +83,16 @@ fn keys(facet: &Facet<'_>) -> Vec<(String, String, Option<&'static str>)> {
 }
 
 /// Latency by percentile. A single group has its service time beside it.
-pub(super) fn percentiles(facet: &Facet<'_>, at: usize) -> Markup {
+pub(super) fn percentiles(facets: &[Facet<'_>]) -> Markup {
+    let size = if facets.len() == 1 { Size::Wide } else { Size::Panel };
+    html! {
+        div class=[(facets.len() > 1).then_some("panels")] {
+            @for (at, facet) in facets.iter().enumerate() { (percentile_curves(facet, at, size)) }
+        }
+    }
+}
+
+fn percentile_curves(facet: &Facet<'_>, at: usize, size: Size) -> Markup {
     let mut lines = Vec::new();
     let mut legend = keys(facet);
     for group in &facet.groups {
@@ -98,12 +109,12 @@ pub(super) fn percentiles(facet: &Facet<'_>, at: usize) -> Markup {
         lines.iter().flat_map(|line| line.points.iter().flatten().map(|(_, y)| *y)).collect::<Vec<_>>();
     let chart = Chart {
         id: format!("percentiles-{at}"),
-        title: format!("Latency by percentile {}", facet.title),
+        title: format!("Latency by percentile {}", facet.title).trim_end().to_owned(),
         description:
             "Latency on a logarithmic axis over the share of answers that were at least as fast, from 0 % to \
                       99.999 %. The table of latency holds the same figures."
                 .to_owned(),
-        size: Size::Wide,
+        size,
         x: Axis::nines("share of answers that were at least as fast"),
         y: Axis::log("latency", values.into_iter(), units::time),
         lines,
@@ -208,10 +219,13 @@ pub(super) fn load_latency(groups: &[Group<'_>]) -> Option<Markup> {
     Some(figure("", &chart, &legend))
 }
 
+/// A line over time: its name, and what of a second it shows.
+type Kind = (&'static str, fn(&Second) -> f64);
+
 /// Latency over time, a panel for each group; all on the same axes, so that they can be compared.
 pub(super) fn seconds(groups: &[Group<'_>]) -> Markup {
     let columns: Vec<_> = groups.iter().map(|group| spans(&group.worst_seconds(), SPANS_MAX)).collect();
-    let kinds: [(&str, fn(&Second) -> f64); 4] =
+    let kinds: [Kind; 4] =
         [("max", |s| s.max_us), ("p99.9", |s| s.p999_us), ("p99", |s| s.p99_us), ("p50", |s| s.p50_us)];
     let answered = |second: &&Second| second.done > 0;
     let all: Vec<f64> = columns
@@ -221,9 +235,9 @@ pub(super) fn seconds(groups: &[Group<'_>]) -> Markup {
     let end = columns.iter().map(|(seconds, span)| seconds.len() * span).max().unwrap_or(0);
     let size = if groups.len() == 1 { Size::Wide } else { Size::Panel };
     html! {
-        div class=(if groups.len() == 1 { "alone" } else { "panels" }) {
+        div class=[(groups.len() > 1).then_some("panels")] {
             @for (at, (group, (seconds, span))) in groups.iter().zip(&columns).enumerate() {
-                @let line = |(name, of): (&str, fn(&Second) -> f64)| Line {
+                @let line = |(name, of): Kind| Line {
                     class: style(name).to_owned(),
                     points: over_time(seconds, *span, |second| (second.done > 0).then(|| of(second))),
                     dots: Vec::new(),
@@ -275,7 +289,7 @@ pub(super) fn cost(facet: &Facet<'_>, at: usize) -> Option<Markup> {
     let watched = |outcome: &&Outcome| {
         outcome.seconds.iter().any(|s| s.server_cpu_us.is_some() || s.server_rss.is_some())
     };
-    if !facet.groups.iter().any(|group| group.rounds.iter().any(|outcome| watched(outcome))) {
+    if !facet.groups.iter().any(|group| group.rounds.iter().any(&watched)) {
         return None;
     }
     let end = facet.groups.iter().flat_map(|group| &group.rounds).map(|o| o.seconds.len()).max().unwrap_or(0);
@@ -293,7 +307,7 @@ pub(super) fn cost(facet: &Facet<'_>, at: usize) -> Option<Markup> {
         }
         lines
     };
-    let chart = |id: &str, title: &str, label, lines: Vec<Line>, text: fn(f64) -> String, unit: f64| {
+    let chart = |id: &str, title: &str, label, lines: Vec<Line>, text: fn(f64) -> String| {
         let max = lines.iter().flat_map(|line| line.points.iter().flatten()).map(|p| p.1).fold(0.0, f64::max);
         let title = format!("{title} {}", facet.title);
         let chart = Chart {
@@ -302,8 +316,7 @@ pub(super) fn cost(facet: &Facet<'_>, at: usize) -> Option<Markup> {
             description: format!("{title} of the server in each second; a line for each run."),
             size: Size::Panel,
             x: time_axis(end),
-            // Steps that are round in the unit that is shown.
-            y: scaled(label, max, unit, text),
+            y: Axis::linear(label, max, text),
             lines,
             warning: warning(facet.groups.iter().copied()),
         };
@@ -312,15 +325,9 @@ pub(super) fn cost(facet: &Facet<'_>, at: usize) -> Option<Markup> {
     let cpu = lines(|second| ratio(second.server_cpu_us?, second.done as f64));
     let rss = lines(|second| second.server_rss.map(|bytes| bytes as f64 / MIB));
     Some(html! {
-        (chart("cpu", "CPU time per request", "CPU time per request", cpu, units::time, 1.0))
-        (chart("rss", "Resident memory", "resident memory", rss, |mib| units::bytes(mib * MIB), 1.0))
+        (chart("cpu", "CPU time per request", "CPU time per request", cpu, units::time))
+        (chart("rss", "Resident memory", "resident memory", rss, |mib| units::bytes(mib * MIB)))
     })
-}
-
-const MIB: f64 = 1_048_576.0;
-
-fn scaled(label: &'static str, max: f64, unit: f64, text: fn(f64) -> String) -> Axis {
-    Axis::linear(label, max / unit, move |at| text(at * unit))
 }
 
 /// Failures: a lane for each cause with its number, and below it when they came.
@@ -355,7 +362,7 @@ pub(super) fn errors(groups: &[Group<'_>]) -> Option<Markup> {
             figcaption { "By cause" }
             div class="scroll" {
                 table class="lanes" {
-                    thead { tr { th scope="col" { "cause" } th scope="col" { "run" } th scope="col" { "requests" } th class="bar" scope="col" { "" } } }
+                    thead { tr { th scope="col" { "cause" } th class="word" scope="col" { "run" } th scope="col" { "requests" } th class="bar" scope="col" { "" } } }
                     tbody {
                         @for (cause, numbers) in &causes {
                             @for (at, number) in numbers.iter().enumerate().filter(|(_, number)| **number > 0) {

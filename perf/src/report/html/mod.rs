@@ -80,7 +80,7 @@ fn figures(outcomes: &[Outcome], groups: &[super::runs::Group<'_>]) -> Markup {
             "slowing the generator down."
         }
         (tables::times(outcomes, "Latency", |figures| figures.latency.as_ref()))
-        @for (at, facet) in facets.iter().enumerate() { (charts::percentiles(facet, at)) }
+        (charts::percentiles(&facets))
         p class="note" { "A curve is faint where fewer than ten answers were slower. Rounds are counted together." }
         (tables::times(outcomes, "Service time: from when a request was sent", |figures| figures.service.as_ref()))
         @if let Some(chart) = charts::load_latency(groups) {
@@ -94,11 +94,12 @@ fn figures(outcomes: &[Outcome], groups: &[super::runs::Group<'_>]) -> Markup {
             p class="note" { "With several rounds, each second is shown at its worst." }
         }
         @for group in groups { (tables::seconds(group)) }
+        (tables::requests(outcomes))
         h2 { "Cost" }
         @let costs: Vec<_> = facets.iter().enumerate().filter_map(|(at, facet)| charts::cost(facet, at)).collect();
         @if costs.is_empty() { p class="note" { "The server was not watched: its processes were not named." } }
         div class="panels" { @for cost in costs { (cost) } }
-        (tables::everything(outcomes))
+        (tables::server(outcomes))
         h2 { "Errors" }
         @match charts::errors(groups) {
             Some(errors) => (errors),

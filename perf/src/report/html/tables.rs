@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use crate::outcome::{Machine, Outcome, Verdict};
 use crate::plan::{Plan, Tls};
-use crate::report::figures::{Figures, PERCENTILES, Times, ratio, verdict, word};
+use crate::report::figures::{Figures, PERCENTILES, Times, offered, ratio, verdict, word};
 use crate::report::runs::{Group, load, spans};
 use crate::report::units::{self, known};
 
@@ -39,7 +39,7 @@ pub(super) fn times(outcomes: &[Outcome], caption: &str, of: impl Fn(&Figures) -
                     tr {
                         th scope="col" { "run" } th scope="col" { "offered" } th scope="col" { "done" }
                         @for (name, _) in PERCENTILES { th scope="col" { (name) } }
-                        th scope="col" { "max" } th scope="col" { "mean" } th scope="col" { "verdict" }
+                        th scope="col" { "max" } th scope="col" { "mean" } th class="word" scope="col" { "verdict" }
                     }
                 }
                 tbody {
@@ -58,8 +58,8 @@ pub(super) fn times(outcomes: &[Outcome], caption: &str, of: impl Fn(&Figures) -
     }
 }
 
-/// What a run asked for, got and cost.
-pub(super) fn everything(outcomes: &[Outcome]) -> Markup {
+/// What was asked for and came back, and the generator's own part in it.
+pub(super) fn requests(outcomes: &[Outcome]) -> Markup {
     let columns = [
         "sent",
         "done",
@@ -70,26 +70,81 @@ pub(super) fn everything(outcomes: &[Outcome]) -> Markup {
         "lag max",
         "generator CPU/request",
         "generator busy",
-        "server CPU/request",
+    ];
+    rows(outcomes, "Requests, and the generator's own delay and CPU time", columns, |outcome| {
+        let figures = Figures::of(outcome);
+        let share = figures.failed_share.filter(|_| figures.failed > 0);
+        let share = share.map_or(String::new(), |share| format!(" ({})", units::share(share)));
+        let a_second = |bytes: Option<f64>| known(bytes, |bytes| units::bytes(bytes) + "/s");
+        let lag = |of: fn(&Times) -> f64| known(figures.lag.as_ref().map(of), units::time);
+        [
+            units::count(outcome.sent),
+            units::count(outcome.done),
+            units::count(figures.failed) + &share,
+            a_second(figures.received),
+            a_second(figures.transmitted),
+            lag(|lag| lag.percentiles[3]),
+            lag(|lag| lag.max_us),
+            known(figures.generator_us, units::time),
+            known(figures.generator_busy, units::share),
+        ]
+    })
+}
+
+/// What the server used.
+pub(super) fn server(outcomes: &[Outcome]) -> Markup {
+    let columns = [
+        "CPU/request",
         "user",
         "system",
         "io workers",
-        "server busy",
+        "of a core",
         "RSS before",
         "RSS max",
         "RSS after",
         "RSS/connection",
     ];
+    rows(outcomes, "The server's CPU time for each request, and its memory", columns, |outcome| {
+        let server = outcome.server.as_ref();
+        let each = |us: Option<f64>| known(us.and_then(|us| ratio(us, outcome.done as f64)), units::time);
+        let bytes = |bytes: Option<f64>| known(bytes, units::bytes);
+        [
+            known(Figures::of(outcome).server_us, units::time),
+            each(server.map(|server| server.cpu.user_us)),
+            each(server.map(|server| server.cpu.system_us)),
+            each(server.map(|server| server.cpu.io_workers_us)),
+            known(server.map(|server| server.busy), units::share),
+            bytes(server.map(|server| server.rss_before as f64)),
+            bytes(server.map(|server| server.rss_max as f64)),
+            bytes(server.map(|server| server.rss_after as f64)),
+            bytes(server.map(|server| server.rss_per_connection)),
+        ]
+    })
+}
+
+/// A table with a row for each run.
+fn rows<const COLUMNS: usize>(
+    outcomes: &[Outcome],
+    caption: &str,
+    columns: [&str; COLUMNS],
+    cells: impl Fn(&Outcome) -> [String; COLUMNS],
+) -> Markup {
     html! {
         div class="scroll" {
             table {
-                caption { "Rates, the generator's own part, and the server's cost" }
-                thead { tr { th scope="col" { "run" } @for column in columns { th scope="col" { (column) } } } }
+                caption { (caption) }
+                thead {
+                    tr {
+                        th scope="col" { "run" } th scope="col" { "offered" }
+                        @for column in columns { th scope="col" { (column) } }
+                    }
+                }
                 tbody {
                     @for outcome in outcomes {
                         tr class=[bad(outcome)] {
                             th scope="row" { (named(outcome)) }
-                            @for cell in row(outcome) { td { (cell) } }
+                            td { (load(offered(outcome))) }
+                            @for cell in cells(outcome) { td { (cell) } }
                         }
                     }
                 }
@@ -98,47 +153,17 @@ pub(super) fn everything(outcomes: &[Outcome]) -> Markup {
     }
 }
 
-fn row(outcome: &Outcome) -> [String; 18] {
-    let figures = Figures::of(outcome);
-    let server = outcome.server.as_ref();
-    let each = |us: Option<f64>| known(us.and_then(|us| ratio(us, outcome.done as f64)), units::time);
-    let bytes = |bytes: Option<f64>| known(bytes, units::bytes);
-    let a_second = |bytes: Option<f64>| known(bytes, |bytes| units::bytes(bytes) + "/s");
-    let share = figures.failed_share.filter(|_| figures.failed > 0);
-    [
-        units::count(outcome.sent),
-        units::count(outcome.done),
-        units::count(figures.failed)
-            + &share.map_or(String::new(), |share| format!(" ({})", units::share(share))),
-        a_second(figures.received),
-        a_second(figures.transmitted),
-        known(figures.lag.as_ref().map(|lag| lag.percentiles[3]), units::time),
-        known(figures.lag.as_ref().map(|lag| lag.max_us), units::time),
-        known(figures.generator_us, units::time),
-        known(figures.generator_busy, units::share),
-        known(figures.server_us, units::time),
-        each(server.map(|server| server.cpu.user_us)),
-        each(server.map(|server| server.cpu.system_us)),
-        each(server.map(|server| server.cpu.io_workers_us)),
-        known(server.map(|server| server.busy), units::share),
-        bytes(server.map(|server| server.rss_before as f64)),
-        bytes(server.map(|server| server.rss_max as f64)),
-        bytes(server.map(|server| server.rss_after as f64)),
-        bytes(server.map(|server| server.rss_per_connection)),
-    ]
-}
-
 /// Answers by status.
 pub(super) fn statuses(outcomes: &[Outcome]) -> Markup {
     html! {
         div class="scroll" {
             table {
                 caption { "Answers by status" }
-                thead { tr { th scope="col" { "run" } th scope="col" { "status" } th scope="col" { "answers" } } }
+                thead { tr { th scope="col" { "run" } th scope="col" { "offered" } th scope="col" { "status" } th scope="col" { "answers" } } }
                 tbody {
                     @for outcome in outcomes {
                         @for (status, number) in &outcome.statuses {
-                            tr { th scope="row" { (named(outcome)) } td { (status) } td { (units::count(*number)) } }
+                            tr { th scope="row" { (named(outcome)) } td { (load(offered(outcome))) } td { (status) } td { (units::count(*number)) } }
                         }
                     }
                 }
