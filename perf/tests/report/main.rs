@@ -25,8 +25,9 @@ fn golden(name: &str, text: &str) {
 }
 
 fn page(outcomes: &[Outcome]) -> String {
-    let command = Some("ringway perf run http://127.0.0.1:8080/ --rate 2k --duration 20s --html report.html");
-    html::report(outcomes, Page { title: "Two gateways", command })
+    let command =
+        Some("ringway perf run http://127.0.0.1:8080/ --rate 2000 --duration 20s --html report.html");
+    html::report(outcomes, Page { title: "A sample: drawn times", command })
 }
 
 /// Every set of runs that a report must survive.
@@ -36,26 +37,26 @@ fn sets() -> Vec<(&'static str, Vec<Outcome>)> {
         ("empty", vec![sample::empty("", 100.0)]),
         ("unanswered", vec![sample::unanswered()]),
         ("one-second", vec![sample::run("brief", 10.0, 1, 100.0, 3)]),
-        ("one", vec![sample::run("ringway", 2_000.0, 20, 90.0, 1)]),
-        ("saturated", vec![sample::saturated("ringway", 2_000.0)]),
+        ("one", vec![sample::run("gateway", 2_000.0, 20, 90.0, 1)]),
+        ("saturated", vec![sample::saturated("gateway", 2_000.0)]),
         ("ladder", sample::ladder()),
     ]
 }
 
 #[test]
 fn the_terminal_shows_the_verdict_first_and_both_kinds_of_time() {
-    golden("one.txt", &terminal::report(&sample::run("ringway", 2_000.0, 10, 90.0, 1), Ink::Plain));
+    golden("one.txt", &terminal::report(&sample::run("gateway", 2_000.0, 10, 90.0, 1), Ink::Plain));
     golden("unanswered.txt", &terminal::report(&sample::unanswered(), Ink::Plain));
     golden("summary.txt", &terminal::summary(&[sample::ladder(), vec![sample::unanswered()]].concat()));
 }
 
 #[test]
 fn a_saturated_generator_is_shouted_first_and_last() {
-    let text = terminal::report(&sample::saturated("ringway", 2_000.0), Ink::Plain);
+    let text = terminal::report(&sample::saturated("gateway", 2_000.0), Ink::Plain);
     golden("saturated.txt", &text);
     assert!(text.starts_with("!!!"));
     assert!(text.rsplit("\n\n").next().is_some_and(|last| last.contains("GENERATOR SATURATED")), "{text}");
-    let page = page(&[sample::saturated("ringway", 2_000.0)]);
+    let page = page(&[sample::saturated("gateway", 2_000.0)]);
     // In the banner, in tables, in legends and across each chart of latency.
     assert!(page.matches("GENERATOR SATURATED").count() >= 6);
     assert!(!page.contains("banner good"));
@@ -81,7 +82,7 @@ fn unlike_machines_are_not_compared_in_silence() {
 
 #[test]
 fn a_line_of_progress_fits_the_terminal_and_says_what_is_wrong_first() {
-    let outcome = sample::run("ringway", 2_000.0, 10, 90.0, 1);
+    let outcome = sample::run("gateway", 2_000.0, 10, 90.0, 1);
     let mut progress = Progress {
         plan: &outcome.plan,
         at: Duration::from_secs(5),
@@ -104,7 +105,7 @@ fn a_line_of_progress_fits_the_terminal_and_says_what_is_wrong_first() {
 
 #[test]
 fn the_percentile_distribution_reads_back() {
-    let outcome = sample::run("ringway", 500.0, 4, 90.0, 1);
+    let outcome = sample::run("gateway", 500.0, 4, 90.0, 1);
     let text = hgrm::text(&outcome.latency);
     golden("one.hgrm", &text);
     // As plotters do: of each line that is no comment, the value, the share, the count and the inverse.
@@ -148,7 +149,7 @@ fn json_reads_back_as_the_same_outcome() {
             serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
         same(&value(&read), &value(&outcomes)).unwrap_or_else(|problem| panic!("{name}: {problem}"));
     }
-    let outcome = sample::run("ringway", 100.0, 2, 90.0, 1);
+    let outcome = sample::run("gateway", 100.0, 2, 90.0, 1);
     let text = json::one(&outcome).expect("text");
     let read: Outcome = serde_json::from_str(&text).expect("an outcome");
     same(&value(&read), &value(&outcome)).expect("the same");

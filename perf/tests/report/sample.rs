@@ -137,10 +137,10 @@ pub(crate) fn ladder() -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     for round in 0..2 {
         for (at, rate) in [500.0, 1_000.0, 2_000.0, 3_000.0].into_iter().enumerate() {
-            for (name, median) in [("ringway", 80.0), ("nginx", 105.0)] {
+            for (name, median) in [("gateway A", 80.0), ("gateway B", 105.0)] {
                 let busier = 1.0 + (at as f64).powi(3) / 8.0;
                 let mut outcome = run(name, rate, 8, median * busier, round * 100 + at as u64);
-                if (name, at, round) == ("nginx", 3, 1) {
+                if (name, at, round) == ("gateway B", 3, 1) {
                     outcome.verdict =
                         Verdict::GeneratorSaturated { because: "lag p99 4.2 ms exceeds 1 ms".to_owned() };
                 }

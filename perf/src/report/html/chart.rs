@@ -152,10 +152,10 @@ impl Size {
         match self {
             // The margins leave room for the larger letters of narrow pages.
             Self::Wide => {
-                Area { width: 760.0, height: 420.0, left: 84.0, right: 712.0, top: 40.0, bottom: 352.0 }
+                Area { width: 760.0, height: 420.0, left: 84.0, right: 704.0, top: 40.0, bottom: 352.0 }
             }
             Self::Panel => {
-                Area { width: 480.0, height: 270.0, left: 70.0, right: 464.0, top: 34.0, bottom: 216.0 }
+                Area { width: 480.0, height: 270.0, left: 70.0, right: 440.0, top: 34.0, bottom: 216.0 }
             }
         }
     }
@@ -188,11 +188,9 @@ impl Chart {
                 }
                 @for tick in &self.x.ticks {
                     @let x = across(tick.at);
-                    // A long label at the end would be cut off in its middle.
-                    @let ends = tick.at >= self.x.to && tick.text.len() > 5;
                     line class="grid" x1=(short(x)) x2=(short(x)) y1=(area.top) y2=(area.bottom) {}
-                    text class=(if tick.minor { "tick minor across" } else { "tick" }) x=(short(if ends { area.width } else { x })) y=(area.bottom + 10.0)
-                        text-anchor=(if ends { "end" } else { "middle" }) dominant-baseline="hanging" { (tick.text) }
+                    text class=(if tick.minor { "tick minor across" } else { "tick" }) x=(short(x)) y=(area.bottom + 10.0)
+                        text-anchor="middle" dominant-baseline="hanging" { (tick.text) }
                 }
                 text class="axis" x="4" y=(area.top - 12.0) { (self.y.label) }
                 text class="axis" x=(middle) y=(area.height - 6.0) text-anchor="middle" { (self.x.label) }

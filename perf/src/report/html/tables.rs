@@ -37,18 +37,19 @@ pub(super) fn times(outcomes: &[Outcome], caption: &str, of: impl Fn(&Figures) -
                 caption { (caption) }
                 thead {
                     tr {
-                        th scope="col" { "run" } th scope="col" { "offered" } th scope="col" { "done" }
+                        th scope="col" { "run" } th class="word" scope="col" { "verdict" }
+                        th scope="col" { "offered" } th scope="col" { "done" }
                         @for (name, _) in PERCENTILES { th scope="col" { (name) } }
-                        th scope="col" { "max" } th scope="col" { "mean" } th class="word" scope="col" { "verdict" }
+                        th scope="col" { "max" } th scope="col" { "mean" }
                     }
                 }
                 tbody {
                     @for (outcome, offered, done, cells) in &rows {
                         tr class=[bad(outcome)] {
                             th scope="row" { (named(outcome)) }
+                            td class="word words" { (verdict(outcome).0) }
                             td { (load(*offered)) } td { (done) }
                             @for cell in cells { td class="time" { (cell) } }
-                            td class="word words" { (verdict(outcome).0) }
                         }
                     }
                 }
@@ -60,35 +61,31 @@ pub(super) fn times(outcomes: &[Outcome], caption: &str, of: impl Fn(&Figures) -
 
 /// What was asked for and came back, and the generator's own part in it.
 pub(super) fn requests(outcomes: &[Outcome]) -> Markup {
-    let columns = [
-        "sent",
-        "done",
-        "failed",
-        "received",
-        "transmitted",
-        "lag p99",
-        "lag max",
-        "generator CPU/request",
-        "generator busy",
-    ];
-    rows(outcomes, "Requests, and the generator's own delay and CPU time", columns, |outcome| {
-        let figures = Figures::of(outcome);
-        let share = figures.failed_share.filter(|_| figures.failed > 0);
-        let share = share.map_or(String::new(), |share| format!(" ({})", units::share(share)));
-        let a_second = |bytes: Option<f64>| known(bytes, |bytes| units::bytes(bytes) + "/s");
-        let lag = |of: fn(&Times) -> f64| known(figures.lag.as_ref().map(of), units::time);
-        [
-            units::count(outcome.sent),
-            units::count(outcome.done),
-            units::count(figures.failed) + &share,
-            a_second(figures.received),
-            a_second(figures.transmitted),
-            lag(|lag| lag.percentiles[3]),
-            lag(|lag| lag.max_us),
-            known(figures.generator_us, units::time),
-            known(figures.generator_busy, units::share),
-        ]
-    })
+    let columns =
+        ["sent", "done", "failed", "received", "transmitted", "lag p99", "lag max", "CPU/request", "busy"];
+    rows(
+        outcomes,
+        "Requests, and the generator's own part: its delay (lag), CPU time, and share of its threads (busy)",
+        columns,
+        |outcome| {
+            let figures = Figures::of(outcome);
+            let share = figures.failed_share.filter(|_| figures.failed > 0);
+            let share = share.map_or(String::new(), |share| format!(" ({})", units::share(share)));
+            let a_second = |bytes: Option<f64>| known(bytes, |bytes| units::bytes(bytes) + "/s");
+            let lag = |of: fn(&Times) -> f64| known(figures.lag.as_ref().map(of), units::time);
+            [
+                units::count(outcome.sent),
+                units::count(outcome.done),
+                units::count(figures.failed) + &share,
+                a_second(figures.received),
+                a_second(figures.transmitted),
+                lag(|lag| lag.percentiles[3]),
+                lag(|lag| lag.max_us),
+                known(figures.generator_us, units::time),
+                known(figures.generator_busy, units::share),
+            ]
+        },
+    )
 }
 
 /// What the server used.
