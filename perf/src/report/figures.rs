@@ -53,9 +53,8 @@ pub(super) struct Figures {
     pub(super) failed_share: Option<f64>,
     pub(super) received: Option<f64>,
     pub(super) transmitted: Option<f64>,
-    /// The generator's CPU time for each request, and its share of the threads it had.
+    /// The generator's CPU time for each request.
     pub(super) generator_us: Option<f64>,
-    pub(super) generator_busy: Option<f64>,
     /// The server's CPU time for each request.
     pub(super) server_us: Option<f64>,
 }
@@ -77,7 +76,6 @@ impl Figures {
             received: ratio(outcome.bytes_received as f64, elapsed),
             transmitted: ratio(outcome.bytes_sent as f64, elapsed),
             generator_us: ratio(generator, outcome.done as f64),
-            generator_busy: ratio(generator, elapsed * 1e6 * outcome.plan.threads as f64),
             server_us: outcome
                 .server
                 .as_ref()

@@ -157,11 +157,9 @@ fn facts(outcome: &Outcome, figures: &Figures) -> Vec<(&'static str, String)> {
     rows.push((
         "generator",
         format!(
-            "lag {lag}; CPU {} a request, {} of {} thread{}",
+            "lag {lag}; CPU {} a request; busiest thread {} spent",
             known(figures.generator_us, units::time),
-            known(figures.generator_busy, units::share),
-            outcome.plan.threads,
-            if outcome.plan.threads == 1 { "" } else { "s" },
+            units::share(outcome.generator_spent),
         ),
     ));
     match &outcome.server {

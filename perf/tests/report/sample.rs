@@ -52,6 +52,7 @@ pub(crate) fn run(name: &str, rate: f64, seconds: u64, median_us: f64, seed: u64
         system_us: outcome.done as f64 * 6.5,
         io_workers_us: 0.0,
     };
+    outcome.generator_spent = outcome.generator.total_us() / (seconds as f64 * 1e6);
     let cpu: f64 = outcome.seconds.iter().filter_map(|second| second.server_cpu_us).sum();
     outcome.server = Some(ServerCost {
         cpu: Usage { user_us: cpu * 0.3, system_us: cpu * 0.7, io_workers_us: 0.0 },
@@ -110,6 +111,7 @@ pub(crate) fn empty(name: &str, rate: f64) -> Outcome {
         statuses: Default::default(),
         errors: Default::default(),
         generator: Usage::default(),
+        generator_spent: 0.0,
         server: None,
     }
 }

@@ -65,7 +65,7 @@ pub(super) fn requests(outcomes: &[Outcome]) -> Markup {
         ["sent", "done", "failed", "received", "transmitted", "lag p99", "lag max", "CPU/request", "busy"];
     rows(
         outcomes,
-        "Requests, and the generator's own part: its delay (lag), CPU time, and share of its threads (busy)",
+        "Requests, and the generator's own part: its delay (lag), CPU time, and what its busiest thread used of its own (busy)",
         columns,
         |outcome| {
             let figures = Figures::of(outcome);
@@ -82,7 +82,7 @@ pub(super) fn requests(outcomes: &[Outcome]) -> Markup {
                 lag(|lag| lag.percentiles[3]),
                 lag(|lag| lag.max_us),
                 known(figures.generator_us, units::time),
-                known(figures.generator_busy, units::share),
+                units::share(outcome.generator_spent),
             ]
         },
     )
