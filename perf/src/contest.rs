@@ -18,7 +18,7 @@ use crate::floor::{self, Relay};
 use crate::gate;
 use crate::outcome::{Machine, Outcome};
 use crate::peers::{self, Comparison, PeersError, Results};
-use crate::run::{exit, interruptible, summarise};
+use crate::run::{exit, interruptible, print};
 
 pub(crate) fn compare(said: &Compare) -> Result<ExitCode, RunError> {
     let stop = interruptible()?;
@@ -91,7 +91,7 @@ pub(crate) fn churn(said: &Churn) -> Result<ExitCode, RunError> {
     };
     let stop = interruptible()?;
     let churned = churn::run(&said.load.plan(), &changes, &stop)?;
-    summarise(&churned.outcome, io::stdout())?;
+    print(&churned.outcome)?;
     let failed: Vec<_> =
         churned.changes.iter().filter_map(|change| Some((change.number, change.failure.as_ref()?))).collect();
     writeln!(io::stdout(), "{} changes, {} failed", churned.changes.len(), failed.len())?;

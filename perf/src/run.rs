@@ -1,9 +1,9 @@
 //! Does what was said after `ringway perf`, and answers with an exit code.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::fs;
+use std::io::{self, IsTerminal, Write};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +13,9 @@ use crate::contest;
 use crate::cost::Meter;
 use crate::engine::{self, RunError};
 use crate::outcome::{Machine, Outcome, Verdict};
+use crate::report;
+use crate::report::html::Page;
+use crate::report::terminal::{self, Ink};
 use crate::selftest;
 use crate::server::{self, Answering};
 use crate::verdict;
@@ -58,15 +61,9 @@ fn measure(said: &Run) -> Result<ExitCode, RunError> {
     if let Some(name) = &said.name {
         outcome.name.clone_from(name);
     }
-    match &said.json {
-        Some(file) if file == Path::new("-") => write_json(&outcome, io::stdout().lock())?,
-        Some(file) => {
-            let created = File::create(file)
-                .map_err(|error| RunError::Plan(format!("cannot write {}: {error}", file.display())))?;
-            write_json(&outcome, created)?;
-            summarise(&outcome, io::stdout().lock())?;
-        }
-        None => summarise(&outcome, io::stdout().lock())?,
+    write_files(said, &outcome)?;
+    if said.json.as_deref() != Some(Path::new("-")) {
+        print(&outcome)?;
     }
     Ok(match outcome.verdict {
         Verdict::Valid | Verdict::ServerNotBusy { .. } => ExitCode::SUCCESS,
@@ -74,51 +71,38 @@ fn measure(said: &Run) -> Result<ExitCode, RunError> {
     })
 }
 
-fn write_json(outcome: &Outcome, mut out: impl Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut out, outcome)?;
-    writeln!(out)
+/// Every file that was asked for. A run cannot be had again, so one that cannot be written does not keep the next from
+/// being tried.
+fn write_files(said: &Run, outcome: &Outcome) -> Result<(), RunError> {
+    let mut failed = None;
+    let mut write = |file: &Option<PathBuf>, text: &dyn Fn() -> Result<String, String>| {
+        let Some(file) = file else { return };
+        let written = text().and_then(|text| write_file(file, &text).map_err(|error| error.to_string()));
+        if let Err(reason) = written {
+            failed = Some(format!("cannot write {}: {reason}", file.display()));
+        }
+    };
+    let command = std::env::args().collect::<Vec<_>>().join(" ");
+    let page = Page { title: &outcome.name, command: Some(&command) };
+    write(&said.json, &|| report::json::one(outcome).map_err(|error| error.to_string()));
+    write(&said.html, &|| Ok(report::html::report(std::slice::from_ref(outcome), page)));
+    write(&said.hgrm, &|| Ok(report::hgrm::text(&outcome.latency)));
+    write(&said.csv, &|| {
+        report::csv::seconds(std::slice::from_ref(outcome)).map_err(|error| error.to_string())
+    });
+    failed.map_or(Ok(()), |reason| Err(RunError::Plan(reason)))
 }
 
-/// The figures, in a few lines.
-pub(crate) fn summarise(outcome: &Outcome, mut out: impl Write) -> io::Result<()> {
-    let rate = outcome.done as f64 / outcome.elapsed_s;
-    writeln!(
-        out,
-        "{}: {} of {} answered in {:.2} s, {rate:.0} a second",
-        outcome.name, outcome.done, outcome.sent, outcome.elapsed_s
-    )?;
-    for (name, times) in [("latency", &outcome.latency), ("service", &outcome.service), ("lag", &outcome.lag)]
-    {
-        writeln!(
-            out,
-            "{name:>8}: p50 {:.0} us, p99 {:.0} us, p99.9 {:.0} us, max {:.0} us",
-            times.percentile_us(50.0),
-            times.percentile_us(99.0),
-            times.percentile_us(99.9),
-            times.max_us()
-        )?;
-    }
-    writeln!(out, "generator: {:.0} % busy", outcome.generator_spent * 100.0)?;
-    if let Some(server) = &outcome.server {
-        writeln!(
-            out,
-            "  server: {:.1} us of CPU for each answer, {:.0} % of a core, {:.1} MiB",
-            server.cpu_us_per_request,
-            server.busy * 100.0,
-            server.rss_max as f64 / f64::from(1 << 20)
-        )?;
-    }
-    for (cause, count) in &outcome.errors {
-        writeln!(out, "   error: {cause}: {count}")?;
-    }
-    match &outcome.verdict {
-        Verdict::Valid => Ok(()),
-        Verdict::GeneratorSaturated { because } => writeln!(out, "GENERATOR SATURATED: {because}"),
-        Verdict::ServerNotBusy { busy } => {
-            writeln!(out, "SERVER NOT BUSY: {:.0} % of its core", busy * 100.0)
-        }
-        Verdict::NoAnswers => writeln!(out, "NO ANSWERS"),
-    }
+fn write_file(file: &Path, text: &str) -> io::Result<()> {
+    if file == Path::new("-") { io::stdout().write_all(text.as_bytes()) } else { fs::write(file, text) }
+}
+
+/// The figures as people read them.
+pub(crate) fn print(outcome: &Outcome) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let colours = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let ink = if colours { Ink::Coloured } else { Ink::Plain };
+    out.write_all(terminal::report(outcome, ink).as_bytes())
 }
 
 fn serve(said: &Serve) -> Result<ExitCode, RunError> {
