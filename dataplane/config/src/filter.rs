@@ -141,6 +141,16 @@ impl Fraction {
         (denominator > 0 && numerator <= denominator).then_some(Self { numerator, denominator })
     }
 
+    /// The part.
+    pub fn numerator(self) -> u32 {
+        self.numerator
+    }
+
+    /// Of how many.
+    pub fn denominator(self) -> u32 {
+        self.denominator
+    }
+
     /// Whether this draw of 32 random bits falls into the share.
     pub fn hit(self, random: u32) -> bool {
         (u64::from(random) * u64::from(self.denominator)) >> 32 < u64::from(self.numerator)

@@ -15,7 +15,7 @@ struct Place {
     world: Option<&'static [&'static str]>,
 }
 
-const PLACES: [Place; 11] = [
+const PLACES: [Place; 12] = [
     Place {
         directory: "dataplane/config",
         name: "ringway-config",
@@ -52,6 +52,7 @@ const PLACES: [Place; 11] = [
         ours: &["ringway-config", "ringway-core"],
         world: None,
     },
+    Place { directory: "controlplane/wire", name: "ringway-wire", ours: &["ringway-config"], world: None },
     Place {
         directory: "controlplane/controller",
         name: "ringway-controller",
@@ -80,6 +81,7 @@ const SHIPPED: &[&str] = &[
     "ringway-gateway-api",
     "ringway-perf",
     "ringway-proxy",
+    "ringway-wire",
 ];
 
 impl Place {
