@@ -1,6 +1,6 @@
 //! The contract between controller and proxies: configuration as protobuf, and the stream that carries it.
 //!
-//! [`encode`] cannot fail; [`decode`] believes nothing: what it returns is valid by construction, as everything of
+//! [`encode()`] cannot fail; [`decode()`] believes nothing: what it returns is valid by construction, as everything of
 //! `ringway-config` is. A resource is encoded once, and the same bytes go to every proxy; their hash is its
 //! [`Version`]. Knows nothing of connections, of who may have what, or of when to send.
 #![forbid(unsafe_code)]
