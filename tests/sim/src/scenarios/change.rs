@@ -63,6 +63,13 @@ async fn drain(world: World) {
     let stage = Stage::new(&world, Rules::default(), 2, &Manners::default());
     let proxy = Proxy::start(&world, limits(), plain(&stage)).await;
     world.set_faults(draw_faults(&world, Harmless, false));
+    drain_under_load(&world, &stage, &proxy, 8).await;
+    stage.crowd.gone(&world).await;
+    stage.checker.finish();
+}
+
+/// Drains while so many clients ask and rest. Nothing may be open on the listener afterwards.
+pub(super) async fn drain_under_load(world: &World, stage: &Stage, proxy: &Proxy, clients: u64) {
     let habits = Habits {
         requests_max: 30,
         pipeline_max: world.draw(|random| random.size(1, 3)),
@@ -70,13 +77,11 @@ async fn drain(world: World) {
         body_max: 5000,
         ..Habits::default()
     };
-    stage.http1_clients(8, 80, &habits);
+    stage.http1_clients(clients, 80, &habits);
     world.sleep(world.draw_duration(Duration::from_secs(3))).await;
     stage.checker.may_close();
     proxy.drain(Duration::from_secs(1000)).await;
     if let Some(open) = world.core_connections().iter().find(|open| open.contains("10.0.0.1:80 ")) {
         world.violated(format!("drained, and still open: {open}"));
     }
-    stage.crowd.gone(&world).await;
-    stage.checker.finish();
 }

@@ -6,9 +6,10 @@ use ringway_proxy::env::Env;
 
 use crate::checker::http::Rules;
 use crate::faults::Severity::Harmless;
-use crate::peer::http1::{Habits, Manners};
+use crate::peer::http1::Manners;
 use crate::proxy::{Proxy, address};
 use crate::scenario::Scenario;
+use crate::scenarios::change::drain_under_load;
 use crate::scenarios::{Stage, draw_faults, limits, plain, scenario};
 use crate::world::World;
 
@@ -37,20 +38,7 @@ async fn imbalance(world: World) {
     }
     // From here on half of the cores have less to do than they seem to have.
     held.truncate(world.draw(|random| random.below(u64::from(HELD))) as usize);
-    let habits = Habits {
-        requests_max: 30,
-        pipeline_max: world.draw(|random| random.size(1, 3)),
-        pause_max: world.draw(|random| random.pick(&[Duration::from_millis(20), Duration::from_secs(5)])),
-        body_max: 5000,
-        ..Habits::default()
-    };
-    stage.http1_clients(12, 80, &habits);
-    world.sleep(world.draw_duration(Duration::from_secs(3))).await;
-    stage.checker.may_close();
-    proxy.drain(Duration::from_secs(1000)).await;
-    if let Some(open) = world.core_connections().iter().find(|open| open.contains("10.0.0.1:80 ")) {
-        world.violated(format!("drained, and still open: {open}"));
-    }
+    drain_under_load(&world, &stage, &proxy, 12).await;
     drop(held);
     stage.crowd.gone(&world).await;
     stage.checker.finish();
