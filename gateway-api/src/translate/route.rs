@@ -168,9 +168,8 @@ fn carries(route: &RouteObject, passthrough: bool) -> Carries {
     match route {
         RouteObject::Http(_) => Carries::Http,
         RouteObject::Grpc(_) => Carries::Grpc,
-        RouteObject::Tls(_) => Carries::Tcp { passthrough },
-        // Whoever speaks TLS through a TCPRoute speaks it with the backend itself.
-        RouteObject::Tcp(_) => Carries::Tcp { passthrough: true },
+        // Also of a TCPRoute: who demands TLS of a Service's port does not mean plain text from some of its clients.
+        RouteObject::Tls(_) | RouteObject::Tcp(_) => Carries::Tcp { passthrough },
         RouteObject::Udp(_) => Carries::Udp,
     }
 }

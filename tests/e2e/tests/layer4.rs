@@ -8,12 +8,13 @@ use ringway_e2e::{
     Authority, Connection, DEADLINE, Driver, Gateway, Port, eventually, fits, free_port, manifest,
     on_both_drivers,
 };
-use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 on_both_drivers!(
     each_direction_of_a_tcp_connection_ends_on_its_own,
+    what_comes_in_plain_text_leaves_in_tls_where_a_policy_demands_it,
     a_tcp_backend_that_is_away_ends_the_connection,
     datagrams_of_a_client_keep_their_backend_and_come_back_to_it,
     tcp_connections_are_shared_by_weight_and_those_to_nobody_end,
@@ -79,6 +80,43 @@ fn each_direction_of_a_tcp_connection_ends_on_its_own(driver: Driver) {
     assert!(client.rest().unwrap() == bytes(LONG));
     client.send(b"still here").end();
     assert_eq!(hearing.recv_timeout(DEADLINE).unwrap(), b"still here", "sent after the backend had ended");
+}
+
+fn what_comes_in_plain_text_leaves_in_tls_where_a_policy_demands_it(driver: Driver) {
+    const LONG: usize = 3 << 20;
+    let authority = Authority::new("authority.test");
+    let server = authority.sign(&["backend.test"]).server();
+    let backend = tcp_backend(move |stream| {
+        let session = ServerConnection::new(server.clone()).unwrap();
+        let mut stream = StreamOwned::new(session, stream);
+        let mut all = Vec::new();
+        // Whoever does not speak TLS, or does not like the certificate, ends here.
+        if stream.read_to_end(&mut all).is_ok() {
+            stream.write_all(&all).unwrap();
+            stream.conn.send_close_notify();
+            stream.flush().unwrap();
+        }
+    });
+    for (hostname, expected) in [("backend.test", bytes(LONG)), ("other.test", Vec::new())] {
+        let port = free_port();
+        let mut objects = manifest::service("secure", &[backend]);
+        objects.push(manifest::authority("authority", &authority.pem));
+        objects.push(manifest::backend_tls("secure", hostname, "authority"));
+        objects.push(manifest::gateway(json!([{"name": "tcp", "port": port.number(), "protocol": "TCP"}])));
+        objects.push(manifest::route(
+            "TCPRoute",
+            "secure",
+            json!([{"backendRefs": [{"name": "secure", "port": 80}]}]),
+        ));
+        let _gateway = Gateway::start(driver, &objects);
+        let mut client = Connection::open(("127.0.0.1", port.number()));
+        // The connection to a backend that is not who it should be ends at once.
+        if client.try_send(&bytes(LONG)).is_ok() {
+            client.end();
+        }
+        let came = client.rest().unwrap_or_default();
+        assert!(came == expected, "{hostname}: {} bytes came back", came.len());
+    }
 }
 
 fn a_tcp_backend_that_is_away_ends_the_connection(driver: Driver) {
