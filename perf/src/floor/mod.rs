@@ -7,9 +7,12 @@
 mod epoll;
 mod ring;
 mod splice;
+mod turns;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use rustix::io::Errno;
 
 /// How bytes are carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +46,13 @@ pub fn run(relay: Relay, listener: &TcpListener, upstream: SocketAddr) -> io::Re
         Relay::Splice => splice::run(listener, upstream),
         Relay::Ring => ring::run(listener, upstream),
     }
+}
+
+/// Whether there is no room for another connection until one ends.
+fn is_shortage(error: &io::Error) -> bool {
+    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Two connections whose bytes are for each other.

@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 
 use io_uring::{IoUring, opcode, squeue, types};
 
-use super::Pair;
+use super::{Pair, is_shortage};
 
 const BUFFER_BYTES: usize = 64 << 10;
 const QUEUE: u32 = 4096;
@@ -89,6 +89,7 @@ pub(super) fn run(listener: &TcpListener, upstream: SocketAddr) -> io::Result<()
     let mut spare: Vec<[Buffer; 2]> = Vec::new();
     let mut next = 0;
     ring.accept(listener.as_raw_fd())?;
+    let mut accepting = true;
     let mut completed = Vec::new();
     loop {
         match ring.0.submit_and_wait(1) {
@@ -98,7 +99,11 @@ pub(super) fn run(listener: &TcpListener, upstream: SocketAddr) -> io::Result<()
         completed.extend(ring.0.completion().map(|entry| (entry.user_data(), entry.result())));
         for (token, result) in completed.drain(..) {
             if token == ACCEPT {
-                ring.accept(listener.as_raw_fd())?;
+                // Without descriptors for another client, there is nothing to ask for until one goes.
+                accepting = !is_shortage(&io::Error::from_raw_os_error(-result));
+                if accepting {
+                    ring.accept(listener.as_raw_fd())?;
+                }
                 let Some(client) = accepted(result) else { continue };
                 let Ok(pair) = Pair::connect(client, upstream) else { continue };
                 // The ring waits by itself; with O_NONBLOCK it would report EAGAIN instead.
@@ -133,6 +138,10 @@ pub(super) fn run(listener: &TcpListener, upstream: SocketAddr) -> io::Result<()
                 && let Some(relayed) = pairs.remove(&key)
             {
                 spare.push(relayed.buffers);
+                if !accepting {
+                    ring.accept(listener.as_raw_fd())?;
+                    accepting = true;
+                }
             }
         }
     }
