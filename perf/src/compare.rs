@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::cost::{Meter, Watched};
 use crate::engine::{self, RunError};
 use crate::gate::Metric;
+use crate::live::Live;
 use crate::outcome::{Machine, Outcome, Verdict};
 use crate::plan::Plan;
 use crate::statistics::{self, Interval};
@@ -73,11 +74,15 @@ fn once(contestant: &Contestant, round: usize, stop: &AtomicBool) -> Result<Outc
     // Another schedule each round, but the same for all contestants of a round.
     let plan = Plan { seed: contestant.plan.seed.wrapping_add(round as u64), ..contestant.plan.clone() };
     let mut meter = contestant.watched.clone().map(Meter::new).transpose()?;
-    let mut outcome = engine::run(&plan, stop, &mut |mut progress| {
+    let mut live = Live::new(&plan);
+    let ended = engine::run(&plan, stop, &mut |mut progress| {
         if let Some(meter) = &mut meter {
             meter.see(&mut progress);
         }
-    })?;
+        live.see(&progress);
+    });
+    drop(live);
+    let mut outcome = ended?;
     outcome.name.clone_from(&contestant.name);
     outcome.machine = Machine::here();
     outcome.server = meter.and_then(|meter| meter.cost(outcome.done));

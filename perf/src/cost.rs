@@ -262,7 +262,8 @@ impl Meter {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::{Command, Stdio};
 
     use super::*;
     use crate::outcome::Second;
@@ -289,26 +290,34 @@ mod tests {
         assert_eq!(worker.usage(Some(1_000)).io_workers_us, 1.0);
     }
 
+    /// A process of its own, since others of this one come and go with the tests beside this.
     #[test]
-    fn work_of_this_process_is_seen() {
-        let mut meter = Meter::new(Watched::Trees(vec![std::process::id()])).unwrap();
+    fn work_of_a_process_is_seen() {
+        let works = r#"read go; kept=$(head -c 8388608 /dev/zero | tr '\0' x); echo grown; read go"#;
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", works])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut meter = Meter::new(Watched::Trees(vec![child.id()])).unwrap();
         assert_eq!(meter.cost(1), None, "nothing was recorded");
         meter.see(&mut Progress::Starting);
         meter.see(&mut Progress::Connected { connections: 2 });
         meter.see(&mut Progress::Recording);
-        let kept = vec![1u8; 8 << 20];
-        let begun = Instant::now();
-        let mut sum = 0u64;
-        while begun.elapsed() < Duration::from_millis(50) {
-            sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(7));
-        }
+        child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+        let mut said = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
+        assert_eq!(said, "grown\n");
         let mut second = Second::default();
         meter.see(&mut Progress::Second { index: 0, second: &mut second });
         meter.see(&mut Progress::Ended);
+        drop(child.stdin.take());
+        child.wait().unwrap();
         let cost = meter.cost(10).unwrap();
         assert!(cost.cpu.total_us() > 1_000.0 && cost.busy > 0.0, "{cost:?}");
         assert_eq!(cost.cpu_us_per_request, cost.cpu.total_us() / 10.0);
-        assert!(cost.rss_per_connection > 3e6, "{cost:?} with {} bytes more", kept.len());
+        assert!(cost.rss_per_connection > 3e6, "{cost:?}");
         assert!(second.server_cpu_us.unwrap() > 1_000.0 && second.server_rss.unwrap() > 8 << 20);
     }
 

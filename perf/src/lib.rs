@@ -19,6 +19,7 @@ pub mod find_max;
 pub mod floor;
 pub mod gate;
 pub mod isolate;
+mod live;
 mod machine;
 pub mod outcome;
 mod outgoing;

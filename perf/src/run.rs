@@ -12,6 +12,7 @@ use crate::args::{Args, Command, Run, Serve};
 use crate::contest;
 use crate::cost::Meter;
 use crate::engine::{self, RunError};
+use crate::live::Live;
 use crate::outcome::{Machine, Outcome, Verdict};
 use crate::report;
 use crate::report::html::Page;
@@ -50,11 +51,16 @@ pub fn run(args: &Args) -> ExitCode {
 fn measure(said: &Run) -> Result<ExitCode, RunError> {
     let stop = interruptible()?;
     let mut meter = said.watched().map(Meter::new).transpose()?;
-    let mut outcome = engine::run(&said.plan(), &stop, &mut |mut progress| {
+    let plan = said.plan();
+    let mut live = Live::new(&plan);
+    let ended = engine::run(&plan, &stop, &mut |mut progress| {
         if let Some(meter) = &mut meter {
             meter.see(&mut progress);
         }
-    })?;
+        live.see(&progress);
+    });
+    drop(live);
+    let mut outcome = ended?;
     outcome.machine = Machine::here();
     outcome.server = meter.and_then(|meter| meter.cost(outcome.done));
     outcome.verdict = verdict::judge(&outcome);
