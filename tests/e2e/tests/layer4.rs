@@ -111,7 +111,7 @@ fn what_comes_in_plain_text_leaves_in_tls_where_a_policy_demands_it(driver: Driv
         let _gateway = Gateway::start(driver, &objects);
         let mut client = Connection::open(("127.0.0.1", port.number()));
         // The connection to a backend that is not who it should be ends at once.
-        if client.try_send(&bytes(LONG)).is_ok() {
+        if client.try_send(bytes(LONG)).is_ok() {
             client.end();
         }
         let came = client.rest().unwrap_or_default();
