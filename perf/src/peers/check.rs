@@ -42,7 +42,6 @@ pub(crate) fn run(row: &Row, outcome: &Outcome, opened: Option<u64>) -> Objectio
         objections.disqualifying.push(format!("{others} answers had another status than 200"));
     }
     if row.keeps_connections()
-        && row.connections < 10_000
         && let Some(opened) = opened
         && opened > 16
         && opened * REQUESTS_PER_CONNECTION > outcome.done
