@@ -117,7 +117,7 @@ struct Explained {
 #[derive(Debug)]
 enum Outcome {
     /// To the rules.
-    Request(Explanation),
+    Request(Box<Explanation>),
     /// It is not looked at: its connection is passed on as bytes.
     Tunnel { from: String, forward: Box<L4Forward<()>> },
     /// It, or its connection, is refused.
@@ -278,7 +278,7 @@ impl Asked {
         }
         headers::enter(&mut head, &arrival, &TrustedProxies::default(), 0);
         head.fields.set("x-request-id", DRAWN);
-        Ok(Outcome::Request(view.explain(&arrival, &head, 0)))
+        Ok(Outcome::Request(Box::new(view.explain(&arrival, &head, 0))))
     }
 
     /// A connection that is passed on as bytes.
@@ -320,6 +320,8 @@ impl Asked {
 
 #[cfg(test)]
 mod tests {
+    use ringway_controller::source::{Found, Reading};
+
     use super::*;
     use crate::args::meant::parse;
 
@@ -374,5 +376,85 @@ mod tests {
         ] {
             assert!(explain(arguments).is_err(), "{arguments:?}");
         }
+    }
+
+    /// What `validate` finds in it: two errors of the rule for `/`, one of another route, one of another Service.
+    const FAULTY: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: { name: edge }
+spec: { gatewayClassName: ringway, listeners: [{ name: http, port: 8080, protocol: HTTP }] }
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { name: shop }
+spec:
+  parentRefs: [{ name: edge }]
+  rules:
+  - backendRefs: [{ name: app, port: 80 }, { name: gone, port: 80 }]
+    timeouts: { request: 10s, backendRequest: 2s }
+    retry: { attempts: 2, codes: [503] }
+    filters: [{ type: RequestMirror, requestMirror: { backendRef: { name: app, port: 80 } } }]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { name: other }
+spec: { parentRefs: [{ name: edge }], hostnames: [other.test], rules: [{ backendRefs: [{ name: gone, port: 80 }] }] }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: app, annotations: { ringway.dev/load-balancing: Luck } }
+spec: { ports: [{ port: 80 }] }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: unused }
+spec: { ports: [{ port: 800000 }] }
+";
+
+    #[test]
+    fn faults_on_the_way_are_told_and_others_are_counted() {
+        let found = Found { source: "x.yaml".into(), reading: Reading::Text(FAULTY.to_owned()) };
+        let offline = Offline::of(vec![found], offline::options(false));
+        let explained = |url: &str| {
+            let (said, _) = parse(["ringway", "explain", "-f", "x.yaml", "GET", url]).unwrap();
+            let said::Command::Explain(said) = said.command else { panic!("explain") };
+            Asked::parse(&said).unwrap().explain(&offline.translation.config).unwrap()
+        };
+        let objects = |explained: &Explained| {
+            let faults = Faults::of(&offline, explained);
+            let all = offline.findings.iter().filter(|finding| finding.severity != Severity::Notice).count();
+            assert_eq!(faults.on_path.len() + faults.other_errors + faults.other_warnings, all);
+            let last = faults.lines(&["x.yaml".into()]).pop().unwrap();
+            assert!(last.ends_with("see `ringway validate -f x.yaml`"), "{last}");
+            let mut objects: Vec<_> =
+                faults.on_path.iter().map(|finding| finding.object.to_string()).collect();
+            objects.dedup();
+            objects
+        };
+        let shop = explained("http://shop.test/");
+        assert_eq!(objects(&shop), ["HTTPRoute/default/shop", "Service/default/app"]);
+        assert_eq!(objects(&explained("http://other.test/")), ["HTTPRoute/default/other"]);
+        assert_eq!(objects(&explained("http://shop.test:81/")), [""; 0]);
+        let text = shop.text();
+        for part in [
+            "port 80 is not served; taken as 8080\n",
+            "    timeout 10s for the request with all its attempts\n    timeout 2s for each attempt\n",
+            "    retry up to 2 times, also on status 503\n",
+            "    copy 1/1 to Service/default/app/80/http1\n",
+            "    to Service/default/app/80/http1: HTTP/1.1, without TLS, connect within 5s\n",
+            "  - invalid reference: 1 of 2, answer 500 (backend reference is invalid)\n",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+        let told = shop.json(&Faults::of(&offline, &shop));
+        assert_eq!(
+            (&told["note"], &told["served"]),
+            (&json!("port 80 is not served; taken as 8080"), &json!(true))
+        );
+        assert_eq!(told["findings"].as_array().unwrap().len(), Faults::of(&offline, &shop).on_path.len());
+        assert_eq!(told["backends"][0]["verdict"], told["verdict"]);
+        assert_eq!(told["verdict"]["copies"][0]["cluster"], "Service/default/app/80/http1");
+        assert_eq!(told["backends"][1]["verdict"]["status"], 500);
     }
 }

@@ -46,7 +46,8 @@ impl Offline {
         Ok(Self::of(found, options))
     }
 
-    fn of(found: Vec<Found>, options: Options) -> Self {
+    /// The same for texts that were read.
+    pub(crate) fn of(found: Vec<Found>, options: Options) -> Self {
         let mut unreadable = Vec::new();
         let mut findings = Vec::new();
         let mut documents: Vec<Document> = Vec::new();

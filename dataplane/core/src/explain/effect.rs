@@ -124,7 +124,9 @@ fn response_edits<C>(forward: &Forward<C>, head: &RequestHead) -> Vec<FieldEdit>
             ResponseStep::Cors(policy) => {
                 let Some(origin) = head.fields.first("origin") else { continue };
                 let mut marks = Fields::new();
-                cors::mark(policy, origin, &mut marks);
+                if cors::mark(policy, origin, &mut marks) && !policy.credentials {
+                    edits.push(FieldEdit::Remove("access-control-allow-credentials".to_owned()));
+                }
                 let of_cors = |(name, value): (String, String)| match &*name {
                     "vary" => FieldEdit::Add(name, value),
                     _ => FieldEdit::Set(name, value),
