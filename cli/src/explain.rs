@@ -3,6 +3,9 @@
 //! The request is written as a client would write it and parsed as the proxy parses it, so that a request that the
 //! proxy refuses is refused here as well.
 
+mod json;
+mod path;
+
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
@@ -10,27 +13,83 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use ringway_config::{Bind, ClusterKey, Config, ListenerProtocol};
-use ringway_core::explain::Verdict;
+use ringway_core::explain::{Explanation, Verdict};
 use ringway_core::headers::{self, TrustedProxies};
 use ringway_core::http1::parse_request;
 use ringway_core::limits::Limits;
-use ringway_core::{Arrival, BindKind, Compiled, L4Decision, RequestHead, Scheme, SniChoice, View};
+use ringway_core::{
+    Arrival, BindKind, Compiled, L4Decision, L4Forward, RequestHead, Scheme, SniChoice, View,
+};
+use ringway_gateway_api::validate::{Finding, Severity};
+use serde_json::{Value, json};
 
+use self::path::Path;
 use crate::args::meant::Misuse;
-use crate::args::said;
-use crate::exit;
+use crate::args::said::{self, ProblemFormat};
 use crate::offline::{self, Offline};
+use crate::{exit, show, validate};
+
+/// What stands for a value that is drawn for each request.
+const DRAWN: &[u8] = b"(drawn for each request)";
 
 /// Prints the explanation; exit code 1 if no backend would get the request.
 pub(crate) fn run(said: &said::Explain) -> anyhow::Result<ExitCode> {
     let asked = Asked::parse(said)?;
     let offline = Offline::read(&said.manifests.files, offline::options(said.allow_external_name))?;
-    for complaint in offline.complaints() {
-        writeln!(io::stderr(), "{complaint}")?;
-    }
     let explained = asked.explain(&offline.translation.config)?;
-    io::stdout().write_all(explained.text.as_bytes())?;
-    Ok(if explained.served { ExitCode::SUCCESS } else { ExitCode::from(exit::PROBLEMS) })
+    let faults = Faults::of(&offline, &explained);
+    let text = match said.output {
+        ProblemFormat::Text => {
+            for line in faults.lines(&said.manifests.files) {
+                writeln!(io::stderr(), "{line}")?;
+            }
+            explained.text()
+        }
+        ProblemFormat::Json => show::json(&explained.json(&faults))?,
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(if explained.outcome.is_served() { ExitCode::SUCCESS } else { ExitCode::from(exit::PROBLEMS) })
+}
+
+/// What is wrong with the manifests: in full where it concerns the request, else counted.
+#[derive(Debug)]
+struct Faults<'o> {
+    on_path: Vec<&'o Finding>,
+    other_errors: usize,
+    other_warnings: usize,
+}
+
+impl<'o> Faults<'o> {
+    fn of(offline: &'o Offline, explained: &Explained) -> Self {
+        let objects = explained.outcome.path().objects(&offline.translation.config, &offline.documents);
+        let told = offline.findings.iter().filter(|finding| finding.severity != Severity::Notice);
+        let (on_path, others): (Vec<_>, Vec<_>) =
+            told.partition(|finding| objects.contains(&finding.object.to_string()));
+        let errors = others.iter().filter(|finding| finding.severity == Severity::Error).count();
+        Self {
+            on_path,
+            other_errors: errors + offline.unreadable.len(),
+            other_warnings: others.len() - errors,
+        }
+    }
+
+    fn lines(&self, files: &[std::path::PathBuf]) -> Vec<String> {
+        let mut lines: Vec<String> = self.on_path.iter().map(ToString::to_string).collect();
+        let counted = |count: usize, what: &str| {
+            (count > 0).then(|| format!("{count} {what}{}", if count == 1 { "" } else { "s" }))
+        };
+        let others = [counted(self.other_errors, "error"), counted(self.other_warnings, "warning")];
+        let others: Vec<String> = others.into_iter().flatten().collect();
+        if !others.is_empty() {
+            let files: Vec<String> = files.iter().map(|file| format!(" -f {}", file.display())).collect();
+            lines.push(format!(
+                "{} in what this request does not meet: see `ringway validate{}`",
+                others.join(" and "),
+                files.concat()
+            ));
+        }
+        lines
+    }
 }
 
 /// A request to explain.
@@ -49,8 +108,76 @@ struct Asked {
 /// What there is to say.
 #[derive(Debug)]
 struct Explained {
-    text: String,
-    served: bool,
+    /// What was guessed.
+    note: Option<String>,
+    outcome: Outcome,
+}
+
+/// How far a request comes.
+#[derive(Debug)]
+enum Outcome {
+    /// To the rules.
+    Request(Box<Explanation>),
+    /// It is not looked at: its connection is passed on as bytes.
+    Tunnel { from: String, forward: Box<L4Forward<()>> },
+    /// It, or its connection, is refused.
+    Refused(String),
+}
+
+impl Outcome {
+    fn is_served(&self) -> bool {
+        match self {
+            Self::Request(explanation) => matches!(explanation.verdict, Verdict::Forward { .. }),
+            Self::Tunnel { .. } => true,
+            Self::Refused(_) => false,
+        }
+    }
+
+    fn path(&self) -> Path {
+        match self {
+            Self::Request(explanation) => Path::of_request(explanation),
+            Self::Tunnel { forward, .. } => Path::of_connection(&forward.plan.listener, &forward.plan.route),
+            Self::Refused(_) => Path::default(),
+        }
+    }
+}
+
+impl Explained {
+    fn text(&self) -> String {
+        let note = self.note.iter().map(|note| format!("{note}\n")).collect::<String>();
+        let outcome = match &self.outcome {
+            Outcome::Request(explanation) => explanation.to_string(),
+            Outcome::Tunnel { from, forward } => format!(
+                "{from}\n  + listener {}\n  + {}\nthe connection goes to {} as bytes; its requests are not looked at\n",
+                forward.plan.listener,
+                forward.plan.route,
+                forward.key(),
+            ),
+            Outcome::Refused(why) => format!("{why}\n"),
+        };
+        note + &outcome
+    }
+
+    fn json(&self, faults: &Faults<'_>) -> Value {
+        let mut value = match &self.outcome {
+            Outcome::Request(explanation) => json::explanation(explanation),
+            Outcome::Tunnel { from, forward } => json!({
+                "request": from,
+                "verdict": {
+                    "does": "tunnel",
+                    "listener": forward.plan.listener.as_str(),
+                    "route": forward.plan.route.as_str(),
+                    "cluster": forward.key().as_str(),
+                },
+            }),
+            Outcome::Refused(why) => json!({"verdict": {"does": "refuse", "details": why}}),
+        };
+        value["served"] = self.outcome.is_served().into();
+        value["note"] = self.note.clone().into();
+        value["findings"] = faults.on_path.iter().map(|finding| validate::finding(finding)).collect();
+        value["otherFindings"] = json!({"errors": faults.other_errors, "warnings": faults.other_warnings});
+        value
+    }
 }
 
 impl Asked {
@@ -97,31 +224,34 @@ impl Asked {
         let compiled = Arc::new(Compiled::from_nothing(config));
         let Some(bind) = self.bind(&compiled)? else {
             let kind = self.scheme.as_str();
-            let text = match self.port {
-                Some(port) => {
-                    format!("nothing listens for {kind} on port {port}: the connection is refused\n")
-                }
-                None => format!("nothing listens for {kind}: the connection is refused\n"),
-            };
-            return Ok(Explained { text, served: false });
+            let port = self.port.map(|port| format!(" on port {port}")).unwrap_or_default();
+            let why = format!("nothing listens for {kind}{port}: the connection is refused");
+            return Ok(Explained { note: None, outcome: Outcome::Refused(why) });
         };
+        let usual = self.scheme.default_port();
+        let guessed = self.port.is_none() && bind.port != usual;
+        let note = guessed.then(|| format!("port {usual} is not served; taken as {}", bind.port));
         let clusters = config.clusters.clone();
         let source = move |key: &ClusterKey| clusters.contains_key(key).then(|| Rc::new(()));
-        let view: View<()> = View::new(compiled, Rc::new(source));
+        let view = View::new(compiled, Rc::new(source));
+        Ok(Explained { note, outcome: self.outcome(&view, bind)? })
+    }
+
+    fn outcome(&self, view: &View<()>, bind: Bind) -> Result<Outcome, Misuse> {
         let listener = match self.scheme {
             Scheme::Http => None,
             Scheme::Https => match view.listener_for_sni(&bind, Some(&self.host)) {
                 SniChoice::Refuse => {
-                    let text = format!(
-                        "no listener for the server name {}: the TLS handshake is refused\n",
+                    let why = format!(
+                        "no listener for the server name {}: the TLS handshake is refused",
                         self.host
                     );
-                    return Ok(Explained { text, served: false });
+                    return Ok(Outcome::Refused(why));
                 }
                 SniChoice::Terminate(listener) if matches!(listener.protocol, ListenerProtocol::Https(_)) => {
                     Some(listener.key.clone())
                 }
-                SniChoice::Terminate(_) | SniChoice::Passthrough(_) => return Ok(self.tunnel(&view, &bind)),
+                SniChoice::Terminate(_) | SniChoice::Passthrough(_) => return Ok(self.tunnel(view, &bind)),
             },
         };
         let address = bind.address.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
@@ -142,32 +272,24 @@ impl Asked {
             Ok(None) => return Err(Misuse("the request has no end".to_owned())),
             Err(refusal) => {
                 let answer = refusal.answer();
-                let text = format!("the request is refused: {} {}\n", answer.status.as_u16(), answer.details);
-                return Ok(Explained { text, served: false });
+                let (status, details) = (answer.status.as_u16(), answer.details);
+                return Ok(Outcome::Refused(format!("the request is refused: {status} {details}")));
             }
         }
         headers::enter(&mut head, &arrival, &TrustedProxies::default(), 0);
-        let explanation = view.explain(&arrival, &head, 0);
-        let served = matches!(explanation.verdict, Verdict::Forward { .. });
-        Ok(Explained { text: explanation.to_string(), served })
+        head.fields.set("x-request-id", DRAWN);
+        Ok(Outcome::Request(Box::new(view.explain(&arrival, &head, 0))))
     }
 
     /// A connection that is passed on as bytes.
-    fn tunnel(&self, view: &View<()>, bind: &Bind) -> Explained {
+    fn tunnel(&self, view: &View<()>, bind: &Bind) -> Outcome {
         match view.tcp(bind, Some(&self.host), 0) {
-            L4Decision::Forward(forward) => Explained {
-                text: format!(
-                    "{} on port {}\n  + listener {}\n  + {}\nthe connection goes to {} as bytes; its requests are not looked at\n",
-                    self.authority,
-                    bind.port,
-                    forward.plan.listener,
-                    forward.plan.route,
-                    forward.key(),
-                ),
-                served: true,
+            L4Decision::Forward(forward) => Outcome::Tunnel {
+                from: format!("{} on port {}", self.authority, bind.port),
+                forward: Box::new(forward),
             },
             L4Decision::Reject(refusal) => {
-                Explained { text: format!("the connection is reset: {}\n", refusal.details), served: false }
+                Outcome::Refused(format!("the connection is reset: {}", refusal.details))
             }
         }
     }
@@ -198,13 +320,13 @@ impl Asked {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use ringway_controller::source::{Found, Reading};
 
     use super::*;
     use crate::args::meant::parse;
 
     fn explain(arguments: &[&str]) -> Result<Explained, Misuse> {
-        let canary = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/canary");
+        let canary = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/canary");
         let start = ["ringway", "explain", "-f", canary.to_str().unwrap()];
         let (said, _) = parse(start.iter().chain(arguments)).unwrap();
         let said::Command::Explain(said) = said.command else { panic!("explain") };
@@ -216,16 +338,21 @@ mod tests {
     #[test]
     fn the_rule_that_serves_is_named_and_the_others_say_why_not() {
         let explained = explain(&["GET", "http://shop.example/cart"]).unwrap();
-        assert!(explained.served, "{}", explained.text);
+        let text = explained.text();
+        assert!(explained.outcome.is_served(), "{text}");
         for part in [
             "+ HTTPRoute/default/shop rule 1 (everyone)",
             "- HTTPRoute/default/shop rule 0 (testers)",
             "9 of 10",
         ] {
-            assert!(explained.text.contains(part), "{part} in\n{}", explained.text);
+            assert!(text.contains(part), "{part} in\n{text}");
         }
         let explained = explain(&["get", "http://shop.example/", "-H", "x-canary: always"]).unwrap();
-        assert!(explained.text.contains("+ HTTPRoute/default/shop rule 0 (testers)"), "{}", explained.text);
+        assert!(
+            explained.text().contains("+ HTTPRoute/default/shop rule 0 (testers)"),
+            "{}",
+            explained.text()
+        );
     }
 
     #[test]
@@ -238,11 +365,8 @@ mod tests {
             (&["GET", "http://shop.example/", "-H", "x y: 1"], "400"),
         ] {
             let explained = explain(arguments).unwrap();
-            assert!(
-                !explained.served && explained.text.contains(expected),
-                "{arguments:?}: {}",
-                explained.text
-            );
+            let text = explained.text();
+            assert!(!explained.outcome.is_served() && text.contains(expected), "{arguments:?}: {text}");
         }
         for arguments in [
             &["GET", "shop.example"][..],
@@ -252,5 +376,85 @@ mod tests {
         ] {
             assert!(explain(arguments).is_err(), "{arguments:?}");
         }
+    }
+
+    /// What `validate` finds in it: two errors of the rule for `/`, one of another route, one of another Service.
+    const FAULTY: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: { name: edge }
+spec: { gatewayClassName: ringway, listeners: [{ name: http, port: 8080, protocol: HTTP }] }
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { name: shop }
+spec:
+  parentRefs: [{ name: edge }]
+  rules:
+  - backendRefs: [{ name: app, port: 80 }, { name: gone, port: 80 }]
+    timeouts: { request: 10s, backendRequest: 2s }
+    retry: { attempts: 2, codes: [503] }
+    filters: [{ type: RequestMirror, requestMirror: { backendRef: { name: app, port: 80 } } }]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: { name: other }
+spec: { parentRefs: [{ name: edge }], hostnames: [other.test], rules: [{ backendRefs: [{ name: gone, port: 80 }] }] }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: app, annotations: { ringway.dev/load-balancing: Luck } }
+spec: { ports: [{ port: 80 }] }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: unused }
+spec: { ports: [{ port: 800000 }] }
+";
+
+    #[test]
+    fn faults_on_the_way_are_told_and_others_are_counted() {
+        let found = Found { source: "x.yaml".into(), reading: Reading::Text(FAULTY.to_owned()) };
+        let offline = Offline::of(vec![found], offline::options(false));
+        let explained = |url: &str| {
+            let (said, _) = parse(["ringway", "explain", "-f", "x.yaml", "GET", url]).unwrap();
+            let said::Command::Explain(said) = said.command else { panic!("explain") };
+            Asked::parse(&said).unwrap().explain(&offline.translation.config).unwrap()
+        };
+        let objects = |explained: &Explained| {
+            let faults = Faults::of(&offline, explained);
+            let all = offline.findings.iter().filter(|finding| finding.severity != Severity::Notice).count();
+            assert_eq!(faults.on_path.len() + faults.other_errors + faults.other_warnings, all);
+            let last = faults.lines(&["x.yaml".into()]).pop().unwrap();
+            assert!(last.ends_with("see `ringway validate -f x.yaml`"), "{last}");
+            let mut objects: Vec<_> =
+                faults.on_path.iter().map(|finding| finding.object.to_string()).collect();
+            objects.dedup();
+            objects
+        };
+        let shop = explained("http://shop.test/");
+        assert_eq!(objects(&shop), ["HTTPRoute/default/shop", "Service/default/app"]);
+        assert_eq!(objects(&explained("http://other.test/")), ["HTTPRoute/default/other"]);
+        assert_eq!(objects(&explained("http://shop.test:81/")), [""; 0]);
+        let text = shop.text();
+        for part in [
+            "port 80 is not served; taken as 8080\n",
+            "    timeout 10s for the request with all its attempts\n    timeout 2s for each attempt\n",
+            "    retry up to 2 times, also on status 503\n",
+            "    copy 1/1 to Service/default/app/80/http1\n",
+            "    to Service/default/app/80/http1: HTTP/1.1, without TLS, connect within 5s\n",
+            "  - invalid reference: 1 of 2, answer 500 (backend reference is invalid)\n",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+        let told = shop.json(&Faults::of(&offline, &shop));
+        assert_eq!(
+            (&told["note"], &told["served"]),
+            (&json!("port 80 is not served; taken as 8080"), &json!(true))
+        );
+        assert_eq!(told["findings"].as_array().unwrap().len(), Faults::of(&offline, &shop).on_path.len());
+        assert_eq!(told["backends"][0]["verdict"], told["verdict"]);
+        assert_eq!(told["verdict"]["copies"][0]["cluster"], "Service/default/app/80/http1");
+        assert_eq!(told["backends"][1]["verdict"]["status"], 500);
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Offline {
     pub(crate) unreadable: Vec<(SourceName, String)>,
     /// What is wrong with the objects, by place.
     pub(crate) findings: Vec<Finding>,
+    /// The objects as they were written, but for those that could not be read.
+    pub(crate) documents: Vec<Document>,
     /// How many objects are sound.
     pub(crate) objects: usize,
     /// What they come to.
@@ -44,7 +46,8 @@ impl Offline {
         Ok(Self::of(found, options))
     }
 
-    fn of(found: Vec<Found>, options: Options) -> Self {
+    /// The same for texts that were read.
+    pub(crate) fn of(found: Vec<Found>, options: Options) -> Self {
         let mut unreadable = Vec::new();
         let mut findings = Vec::new();
         let mut documents: Vec<Document> = Vec::new();
@@ -82,7 +85,7 @@ impl Offline {
         let remarks = translation.notices.iter().map(|notice| (&notice.object, &*notice.message));
         findings.extend(lint(&documents, &statuses, remarks));
         findings.sort_by(|a, b| (&a.place, a.code, &a.field).cmp(&(&b.place, b.code, &b.field)));
-        Self { unreadable, findings, objects: count, translation }
+        Self { unreadable, findings, documents, objects: count, translation }
     }
 
     /// How much is wrong: what cannot be read counts as an error.

@@ -53,7 +53,8 @@ fn as_json(offline: &Offline) -> Value {
     })
 }
 
-fn finding(finding: &Finding) -> Value {
+/// A finding for tools.
+pub(crate) fn finding(finding: &Finding) -> Value {
     json!({
         "file": &*finding.place.source,
         "line": finding.place.line,

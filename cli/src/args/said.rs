@@ -312,6 +312,10 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub(crate) client: std::net::IpAddr,
 
+    /// How the explanation is printed.
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: ProblemFormat,
+
     /// As for `run`.
     #[arg(long, env = "RINGWAY_ALLOW_EXTERNAL_NAME", value_parser = BoolishValueParser::new())]
     pub(crate) allow_external_name: bool,

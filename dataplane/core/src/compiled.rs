@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ringway_config::{
-    BackendTarget, Bind, ClusterKey, Config, Filter, HostPattern, HttpRoute, HttpRule, L4Route, Listener,
-    ListenerKey, ListenerProtocol, Route, RouteKey, TlsRoute, differing, pack,
+    BackendTarget, Bind, Cluster, ClusterKey, Config, Filter, HostPattern, HttpRoute, HttpRule, L4Route,
+    Listener, ListenerKey, ListenerProtocol, Route, RouteKey, TlsRoute, differing, pack,
 };
 
 pub(crate) use hosts::HostMap;
@@ -143,6 +143,11 @@ impl Compiled {
     /// What a bind is for; `None` if it is not configured.
     pub fn bind_kind(&self, bind: &Bind) -> Option<BindKind> {
         self.binds.get(bind).map(|table| table.kind)
+    }
+
+    /// A cluster as it was configured.
+    pub(crate) fn cluster(&self, key: &ClusterKey) -> Option<&Arc<Cluster>> {
+        self.config.clusters.get(key)
     }
 
     pub(crate) fn bind(&self, bind: &Bind) -> Option<&BindTable> {

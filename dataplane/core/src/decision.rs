@@ -204,6 +204,11 @@ impl Answer {
         }
     }
 
+    /// The status that the client sees. Errors of gRPC are told in fields; its HTTP status is always 200.
+    pub fn shown_status(&self) -> StatusCode {
+        if self.grpc_status.is_some() { StatusCode::OK } else { self.status }
+    }
+
     /// The listener that answers, if one was found.
     pub fn listener(&self) -> Option<&ListenerKey> {
         self.labels.as_ref()?.listener.as_ref()

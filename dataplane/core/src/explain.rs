@@ -4,20 +4,25 @@
 //! It finds nothing by itself: listener, rule and verdict come from the functions that [`View::decide`] is made of,
 //! and reasons from the predicate that the router tries its candidates with.
 
+mod effect;
+mod terms;
+
 use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
 
-use http::StatusCode;
 use ringway_config::{
     ClusterKey, GrpcMatch, HeaderEdits, HostPattern, HttpMatch, ListenerKey, PathMatch, PathPrefix,
     PathRewrite, RouteKey, ValueMatch,
 };
 
+pub use effect::{Copied, FieldEdit, Sent, Verdict};
+
 use crate::arrival::Arrival;
 use crate::compiled::Entry;
-use crate::decision::{Decision, Plan, PlanEnd, PlanTarget};
+use crate::decision::{Plan, PlanEnd, PlanTarget};
 use crate::message::RequestHead;
-use crate::route::{Mismatch, Refusal, View};
+use crate::route::{self, Mismatch, Refusal, View};
 use crate::step::{RequestStep, ResponseStep};
 
 /// The way of one request through the configuration. `Display` gives it in lines.
@@ -31,7 +36,8 @@ pub struct Explanation {
     pub matches: Vec<MatchCandidate>,
     /// How many matches of the chosen listener are for other hostnames.
     pub matches_of_other_hostnames: usize,
-    /// What is done to the request and its response, in order.
+    /// What holds for the connection, what the rule allows, what is done to the request and its response in order,
+    /// and how the backends are spoken to.
     pub steps: Vec<String>,
     /// Where the rule sends requests.
     pub backends: Vec<BackendCandidate>,
@@ -78,6 +84,8 @@ pub struct BackendCandidate {
     pub total: u32,
     /// Whether this request's chance chose it.
     pub drawn: bool,
+    /// What comes of a request whose chance chooses it.
+    pub verdict: Verdict,
 }
 
 /// Why a candidate does not serve.
@@ -102,43 +110,36 @@ pub enum WhyNot {
     LowerPrecedence,
 }
 
-/// What comes of a request.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
-    /// It is forwarded.
-    Forward {
-        /// Where to.
-        cluster: ClusterKey,
-        /// The request that is sent, after all steps.
-        request: String,
-    },
-    /// It is answered.
-    Answer {
-        /// The status.
-        status: StatusCode,
-        /// Why.
-        details: &'static str,
-        /// The fields of the answer.
-        fields: Vec<String>,
-    },
-}
-
 impl<C> View<C> {
     /// Explains what [`decide`](Self::decide) would say to the same arguments.
     pub fn explain(&self, arrival: &Arrival, head: &RequestHead, draw: u64) -> Explanation {
         let found = self.find(arrival, head);
         let decision = self.decide(arrival, head, draw);
         let (matches, matches_of_other_hostnames) = self.match_candidates(arrival, head, found.ok());
-        let plan = found.ok().map(|entry| &**self.plan(entry));
+        let plan = found.ok().map(|entry| self.plan(entry));
         Explanation {
-            request: format!("{} on port {}", line_of(head), arrival.bind.port),
+            request: format!("{} on port {}", Sent::of(head), arrival.bind.port),
             listeners: self.listener_candidates(arrival, head),
             matches,
             matches_of_other_hostnames,
-            steps: plan.map(steps_of).unwrap_or_default(),
-            backends: plan.map(|plan| backends_of(plan, draw)).unwrap_or_default(),
+            steps: plan.map(|plan| self.steps_of(arrival, head, plan)).unwrap_or_default(),
+            backends: plan.map(|plan| backends_of(plan, arrival, head, draw)).unwrap_or_default(),
             verdict: Verdict::of(&decision, head),
         }
+    }
+
+    fn steps_of(&self, arrival: &Arrival, head: &RequestHead, plan: &Plan<C>) -> Vec<String> {
+        let listener = self.choose_listener(arrival, head.host()).ok();
+        let mut steps = listener.map(|table| terms::of_listener(&table.listener)).unwrap_or_default();
+        steps.extend(terms::of_plan(plan));
+        steps.extend(steps_of(plan));
+        for backend in &plan.backends {
+            let PlanTarget::Cluster(key, _) = &backend.target else { continue };
+            let said = self.compiled().cluster(key).map(|cluster| terms::of_cluster(cluster));
+            // Several backends may be one cluster, with filters of their own.
+            steps.extend(said.filter(|said| !steps.contains(said)));
+        }
+        steps
     }
 
     fn listener_candidates(&self, arrival: &Arrival, head: &RequestHead) -> Vec<ListenerCandidate> {
@@ -203,36 +204,8 @@ impl<C> View<C> {
     }
 }
 
-impl Verdict {
-    /// A decision in words.
-    pub fn of<C>(decision: &Decision<C>, head: &RequestHead) -> Self {
-        match decision {
-            Decision::Forward(forward) => {
-                let mut head = head.clone();
-                // Chance decides about mirrors only, which the steps show with their shares.
-                forward.apply_request(&mut head, &mut || 0, &mut Vec::new());
-                let cluster = forward.cluster().map(|(key, _)| key.clone());
-                Self::Forward {
-                    cluster: cluster.expect("only what has a cluster is forwarded"),
-                    request: line_of(&head),
-                }
-            }
-            Decision::Answer(answer) => Self::Answer {
-                status: answer.status,
-                details: answer.details,
-                fields: answer.fields.iter().map(|(name, value)| field(name, value)).collect(),
-            },
-        }
-    }
-}
-
-fn line_of(head: &RequestHead) -> String {
-    let query = head.query().map(|query| format!("?{query}")).unwrap_or_default();
-    format!("{} {}{}{query}", head.method, head.authority(), head.path())
-}
-
-fn field(name: &[u8], value: &[u8]) -> String {
-    format!("{}: {}", String::from_utf8_lossy(name), String::from_utf8_lossy(value))
+fn field(name: &str, value: &str) -> String {
+    format!("{name}: {value}")
 }
 
 fn wanted(it: &HttpMatch, mismatch: Mismatch) -> String {
@@ -341,13 +314,7 @@ fn response_step(step: &ResponseStep) -> String {
 }
 
 fn edits_of(edits: &HeaderEdits) -> String {
-    let pair = |verb: &str, (name, value): &(http::HeaderName, http::HeaderValue)| {
-        format!("{verb} {}", field(name.as_str().as_bytes(), value.as_bytes()))
-    };
-    let set = edits.set.iter().map(|edit| pair("set", edit));
-    let add = edits.add.iter().map(|edit| pair("add", edit));
-    let remove = edits.remove.iter().map(|name| format!("remove {name}"));
-    set.chain(add).chain(remove).collect::<Vec<_>>().join(", ")
+    effect::edits_in_order(edits).map(|edit| edit.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// A prefix as people write it: the root is `/`.
@@ -355,7 +322,12 @@ fn prefix_text(prefix: &PathPrefix) -> &str {
     if prefix.as_str().is_empty() { "/" } else { prefix.as_str() }
 }
 
-fn backends_of<C>(plan: &Plan<C>, draw: u64) -> Vec<BackendCandidate> {
+fn backends_of<C>(
+    plan: &Rc<Plan<C>>,
+    arrival: &Arrival,
+    head: &RequestHead,
+    draw: u64,
+) -> Vec<BackendCandidate> {
     let Some(choice) = &plan.choice else { return Vec::new() };
     let drawn = plan.draw(draw);
     let total = choice.iter().map(|(_, weight)| weight).sum();
@@ -369,6 +341,7 @@ fn backends_of<C>(plan: &Plan<C>, draw: u64) -> Vec<BackendCandidate> {
             weight,
             total,
             drawn: drawn == Some(*index),
+            verdict: Verdict::of(&route::decide_drawn(plan, arrival, head, Some(*index)), head),
         })
         .collect()
 }
@@ -384,18 +357,6 @@ impl fmt::Display for WhyNot {
             }
             Self::Mismatch { wanted, found } => write!(f, "it wants {wanted}, not {found}"),
             Self::LowerPrecedence => f.write_str("it fits, but another comes first"),
-        }
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Forward { cluster, request } => write!(f, "forward to {cluster}: {request}"),
-            Self::Answer { status, details, fields } => {
-                write!(f, "answer {} ({details})", status.as_u16())?;
-                fields.iter().try_for_each(|field| write!(f, "\n    {field}"))
-            }
         }
     }
 }
@@ -428,7 +389,13 @@ impl fmt::Display for Explanation {
         for it in &self.backends {
             let mark = if it.drawn { '+' } else { '-' };
             let name = it.cluster.as_ref().map_or("invalid reference", |key| key.as_str());
-            writeln!(f, "  {mark} {name}: {} of {}", it.weight, it.total)?;
+            write!(f, "  {mark} {name}: {} of {}", it.weight, it.total)?;
+            match &it.verdict {
+                Verdict::Answer { status, details, .. } if !it.drawn => {
+                    writeln!(f, ", answer {} ({details})", status.as_u16())?;
+                }
+                _ => writeln!(f)?,
+            }
         }
         writeln!(f, "{}", self.verdict)
     }
@@ -511,7 +478,7 @@ steps
     copy 1/4 to shadow
 backends
   + a: 70 of 100
-  - invalid reference: 30 of 100
+  - invalid reference: 30 of 100, answer 500 (backend reference is invalid)
 forward to a: GET www.example.com/v2?x=1
 "
         );

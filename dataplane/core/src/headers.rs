@@ -246,7 +246,8 @@ pub fn edit(fields: &mut Fields, edits: &HeaderEdits) {
     }
 }
 
-fn may_be_edited(name: &str) -> bool {
+/// Whether a rule may edit a field.
+pub(crate) fn may_be_edited(name: &str) -> bool {
     !is_hop_by_hop(name.as_bytes()) && !matches!(name, "host" | "content-length")
 }
 

@@ -22,6 +22,7 @@ use ringway_config::{Bind, ClusterKey, HttpMatch, Listener, ListenerProtocol};
 
 pub use l4::{L4Decision, L4Forward, L4Plan, L4Refusal};
 pub use matching::Mismatch;
+pub(crate) use plan::decide_drawn;
 
 use crate::arrival::Arrival;
 use crate::compiled::{BindKind, Compiled, Entry, ListenerTable};

@@ -603,7 +603,7 @@ async fn answer_with<E: Env>(
     if let Some(labels) = answer.labels.take() {
         summary.labels = Some(labels);
     }
-    summary.status = if answer.grpc_status.is_some() { 200 } else { answer.status.as_u16() };
+    summary.status = answer.shown_status().as_u16();
     summary.grpc_status = answer.grpc_status.map(u16::from);
     summary.flags = answer.flags;
     summary.details = answer.details;

@@ -117,7 +117,7 @@ pub fn last_chunk(trailers: &Fields, out: &mut Vec<u8>) {
 
 /// Writes an answer of our own, head and body. `method` is the request's; `date` is an HTTP date.
 pub fn answer(answer: &Answer, method: &Method, persistence: Persistence, date: &[u8], out: &mut Vec<u8>) {
-    let status = answer_status(answer);
+    let status = answer.shown_status();
     status_line(status, out);
     let body = answer_fields(answer, date, |name, value| field(name, value, out));
     if !(status.is_informational() || status == StatusCode::NO_CONTENT) {
@@ -141,14 +141,9 @@ pub fn answer(answer: &Answer, method: &Method, persistence: Persistence, date: 
 /// The same as a head and a body, for a codec that has its own way to write them. A length is not among the fields.
 pub fn answer_head<'a>(answer: &'a Answer, date: &[u8], head: &mut ResponseHead) -> &'a str {
     head.clear();
-    head.status = answer_status(answer);
+    head.status = answer.shown_status();
     let fields = &mut head.fields;
     answer_fields(answer, date, |name, value| fields.append(name, value))
-}
-
-/// Errors of gRPC are told in fields; its HTTP status is always 200.
-fn answer_status(answer: &Answer) -> StatusCode {
-    if answer.grpc_status.is_some() { StatusCode::OK } else { answer.status }
 }
 
 /// Gives out an answer's fields, and returns its body.

@@ -19,7 +19,16 @@ use crate::summary::Labels;
 /// What a plan does with one request: a preflight is answered before all else, then a filter may end the request,
 /// then the drawn backend has it.
 pub(super) fn decide<C>(plan: &Rc<Plan<C>>, arrival: &Arrival, head: &RequestHead, draw: u64) -> Decision<C> {
-    let drawn = plan.draw(draw);
+    decide_drawn(plan, arrival, head, plan.draw(draw))
+}
+
+/// The same for the backend that was drawn.
+pub(crate) fn decide_drawn<C>(
+    plan: &Rc<Plan<C>>,
+    arrival: &Arrival,
+    head: &RequestHead,
+    drawn: Option<usize>,
+) -> Decision<C> {
     if cors::is_preflight(head)
         && let Some(cors) = step::response_steps(plan, drawn).find_map(ResponseStep::as_cors)
     {

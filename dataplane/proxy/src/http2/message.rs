@@ -1,7 +1,7 @@
 //! Heads between the codec's form and ours.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderName, HeaderValue, UPGRADE};
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, HeaderValue, UPGRADE};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use ringway_core::canonical::{fill_authority, fill_target};
 use ringway_core::headers::{may_be_trailer, names_collide};
@@ -50,6 +50,9 @@ pub(super) fn read_request(
         Some(target) => fill_target(head, target)?,
         None => return Err(Refusal::TargetForm),
     }
+    let framing = framing(request.headers(), ended);
+    // A tunnel has no body either.
+    let nothing_to_send = framing.is_empty() || head.protocol.is_some();
     let mut cookies: Vec<u8> = Vec::new();
     for (name, value) in request.headers() {
         if name == COOKIE {
@@ -58,6 +61,14 @@ pub(super) fn read_request(
                 cookies.extend_from_slice(b"; ");
             }
             cookies.extend_from_slice(value.as_bytes());
+        } else if name == EXPECT {
+            // As in HTTP/1.1: others are refused, and without a body there is nothing to wait for.
+            if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+                return Err(Refusal::Expectation);
+            }
+            if !nothing_to_send {
+                head.fields.append(name.as_str().as_bytes(), value.as_bytes());
+            }
         } else if name != CONTENT_LENGTH && name != HOST {
             head.fields.append(name.as_str().as_bytes(), value.as_bytes());
         }
@@ -68,7 +79,7 @@ pub(super) fn read_request(
     if names_collide(&head.fields) {
         return Err(Refusal::NameCollision);
     }
-    Ok(framing(request.headers(), ended))
+    Ok(framing)
 }
 
 /// Fills our head from an upstream's response.
@@ -189,6 +200,22 @@ mod tests {
             ["x\r\n\r\nGET /admin HTTP/1.1\r\nhost: h\r\n\r\n", "web socket", "", "h2c", "HTTP", "TLS"]
         {
             assert_eq!(connect(protocol).unwrap_err(), Refusal::Connect, "{protocol:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_waits_for_100_only_with_a_body_to_send() {
+        for (expect, ended, passes) in [
+            ("100-continue", false, Ok(true)),
+            ("100-Continue", false, Ok(true)),
+            ("100-continue", true, Ok(false)),
+            ("anything", false, Err(Refusal::Expectation)),
+            ("anything", true, Err(Refusal::Expectation)),
+        ] {
+            let request = Request::get("http://a/").header(EXPECT, expect).body(()).unwrap();
+            let mut head = RequestHead::new();
+            let read = read_request(&request, ended, &Limits::default(), &mut head);
+            assert_eq!(read.map(|_| head.fields.contains("expect")), passes, "{expect} {ended}");
         }
     }
 
