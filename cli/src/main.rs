@@ -16,6 +16,7 @@ mod oneline;
 mod plane;
 mod run;
 mod show;
+mod signals;
 mod systemd;
 mod translate;
 mod validate;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use ringway_controller::standalone::{Board, Inbox, Orders, Standalone, orders};
@@ -17,7 +17,6 @@ use ringway_proxy::io::Inherited;
 use ringway_proxy::worker::Settings;
 use ringway_proxy::{Proxy, TEND_EVERY, io};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::admin::{self, AdminServer, Readiness};
@@ -25,6 +24,7 @@ use crate::args::meant;
 use crate::args::said::{Driver, LogFormat};
 use crate::descriptors::{self, Room};
 use crate::plane::{Plane, Shown};
+use crate::signals::{Signals, Told};
 use crate::writer::{Lines, Target};
 use crate::{demo, exit, greeting, http, inputs, logs, systemd};
 
@@ -187,6 +187,7 @@ async fn serve(
     plane.set_readiness(Readiness::Draining);
     plane.retire();
     systemd::stopping();
+    let since = Instant::now();
     let drained = async {
         tokio::time::sleep(meant.drain_delay).await;
         // A change of configuration now would bind again what is to be closed.
@@ -205,7 +206,7 @@ async fn serve(
             }
             Ok(ExitCode::SUCCESS)
         }
-        () = signals.until_stop() => {
+        () = signals.until_second_stop(since) => {
             tracing::warn!("told again to stop: what is under way is cut");
             Ok(ExitCode::from(exit::CUT_SHORT))
         }
@@ -260,43 +261,4 @@ fn own_addresses() -> Vec<IpAddr> {
     };
     let found: Vec<IpAddr> = outside.into_iter().filter_map(own).collect();
     if found.is_empty() { vec![Ipv4Addr::LOCALHOST.into()] } else { found }
-}
-
-/// What a signal tells us.
-enum Told {
-    Stop,
-    Reload,
-    Reopen,
-}
-
-/// The signals that we listen to.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-    user: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-            user: signal(SignalKind::user_defined1())?,
-        })
-    }
-
-    async fn next(&mut self) -> Told {
-        tokio::select! {
-            _ = self.terminate.recv() => Told::Stop,
-            _ = self.interrupt.recv() => Told::Stop,
-            _ = self.hangup.recv() => Told::Reload,
-            _ = self.user.recv() => Told::Reopen,
-        }
-    }
-
-    async fn until_stop(&mut self) {
-        while !matches!(self.next().await, Told::Stop) {}
-    }
 }
