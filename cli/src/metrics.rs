@@ -33,7 +33,7 @@ const METRICS: [(&str, &str, &str); 13] = [
     (
         "ringway_config_rejections_total",
         "counter",
-        "How often a file was broken or unreadable and kept what it said.",
+        "How often a file was broken or unreadable and did not count as it was.",
     ),
     ("ringway_listeners_unbound", "gauge", "Listeners without a socket."),
     (
@@ -70,6 +70,7 @@ pub(crate) fn write(out: &mut String, process: &Process, report: &Report) {
             "ringway_config_problems" => {
                 for (label, effect) in [
                     ("file_kept", Effect::FileKept),
+                    ("file_empty", Effect::FileEmpty),
                     ("object_ignored", Effect::ObjectIgnored),
                     ("warned", Effect::Warned),
                     ("noted", Effect::Noted),
@@ -134,6 +135,7 @@ mod tests {
             "ringway_config_generation 7",
             "ringway_config_objects 5",
             "ringway_config_problems{effect=\"file_kept\"} 0",
+            "ringway_config_problems{effect=\"file_empty\"} 0",
             "ringway_config_rejections_total 3",
             "ringway_log_lines_dropped_total 11",
             "ringway_access_log_lines_failed_total 13",

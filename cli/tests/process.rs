@@ -411,6 +411,17 @@ fn a_saved_file_is_live_and_a_broken_one_keeps_what_it_said() {
 }
 
 #[test]
+fn a_broken_file_that_never_said_anything_is_told_to_count_as_empty() {
+    let scratch = Scratch::new("empty");
+    fs::write(scratch.0.join("first.yaml"), "kind: [").unwrap();
+    let gateway = Gateway::start(ringway().args(["run", "--threads", "1"]).arg(&scratch.0));
+    assert_eq!(gateway.metric("ringway_config_problems{effect=\"file_empty\"}"), 1.0);
+    fs::write(scratch.0.join("second.yaml"), "kind: [").unwrap();
+    let line = gateway.wait_for_line("second.yaml:");
+    assert!(line.contains("it counts as empty") && !line.contains("stays in force"), "{line}");
+}
+
+#[test]
 fn a_taken_port_is_a_condition_and_is_bound_once_it_is_free() {
     let scratch = Scratch::new("taken");
     let backend = Backend::start();
