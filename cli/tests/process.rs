@@ -248,7 +248,7 @@ fn the_environment_says_what_flags_say_and_flags_win() {
     command.env("RINGWAY_LIMITS", "header_bytes_max=8KiB,idle_timeout=1m");
     let gateway = Gateway::start(&mut command);
     assert_eq!(gateway.metric("ringway_cores"), 1.0);
-    assert_eq!(gateway.metric("ringway_driver_info{driver=\"epoll\"}"), 1.0);
+    assert_eq!(gateway.metric("ringway_driver_info{driver=\"epoll\",reason=\"asked\"}"), 1.0);
 
     let refused = ringway().args(["run", "d"]).env("RINGWAY_LIMITS", "nope=1").output().unwrap();
     assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stderr));

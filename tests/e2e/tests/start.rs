@@ -44,7 +44,7 @@ fn where_io_uring_is_forbidden_epoll_carries_the_traffic_and_the_log_says_why() 
     gateway.wait_until_ready();
     let line = gateway.logged("data threads run");
     assert!(line.contains("driver=\"epoll\"") && line.contains("io_uring cannot be used"), "{line}");
-    assert_eq!(gateway.metric("ringway_driver_info", "driver=\"epoll\""), 1.0);
+    assert_eq!(gateway.metric("ringway_driver_info", "driver=\"epoll\",reason=\"forbidden\""), 1.0);
     let mut client = ringway_e2e::Connection::open(("127.0.0.1", port.number()));
     assert_eq!(client.get("app.test", "/").backend().as_deref(), Some("app"));
     assert!(gateway.stop().success());
