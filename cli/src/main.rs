@@ -5,6 +5,7 @@ mod admin;
 mod args;
 mod demo;
 mod descriptors;
+mod exit;
 mod explain;
 mod greeting;
 mod http;
@@ -28,15 +29,6 @@ use std::process::ExitCode;
 use anyhow::Context;
 use args::meant::{self, Misuse};
 use args::said::{self, Command};
-
-/// Exit codes, as `--help` lists them.
-mod exit {
-    pub(crate) const PROBLEMS: u8 = 1;
-    pub(crate) const MISUSE: u8 = 2;
-    pub(crate) const NOT_STARTED: u8 = 3;
-    pub(crate) const CUT_SHORT: u8 = 4;
-    pub(crate) const FAULT: u8 = 5;
-}
 
 fn main() -> ExitCode {
     let (said, matches) = match meant::parse(std::env::args_os()) {
@@ -88,6 +80,6 @@ fn demo_backend(said: &said::DemoBackend) -> anyhow::Result<ExitCode> {
 }
 
 fn version() -> anyhow::Result<ExitCode> {
-    writeln!(io::stdout(), "ringway {}", env!("CARGO_PKG_VERSION"))?;
+    writeln!(io::stdout(), "ringway {}", said::VERSION)?;
     Ok(ExitCode::SUCCESS)
 }

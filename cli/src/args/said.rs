@@ -9,6 +9,10 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{limits, units};
+use crate::exit;
+
+/// With the commit, if it is known (`build.rs`).
+pub(crate) const VERSION: &str = env!("RINGWAY_VERSION");
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -17,7 +21,13 @@ const STYLES: Styles = Styles::styled()
 
 /// A service mesh and ingress gateway in one binary.
 #[derive(Debug, Parser)]
-#[command(name = "ringway", version, styles = STYLES, propagate_version = true, after_help = EXAMPLES)]
+#[command(
+    name = "ringway",
+    version = VERSION,
+    styles = STYLES,
+    propagate_version = true,
+    after_help = format!("{EXAMPLES}\n\n{}", exit::listed())
+)]
 pub(crate) struct Said {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -29,15 +39,7 @@ Examples:
   ringway run --listen :8080 --to localhost:3000     a reverse proxy in one line
   ringway validate -f conf/                          find what is wrong before anyone runs it
   ringway explain -f conf/ GET https://shop.example/cart
-                                                     which route would serve this, and why no other
-
-Exit codes:
-  0  all is well
-  1  problems were found, or the request would not be served
-  2  the command line is wrong
-  3  could not start
-  4  stopped by a second signal before everything was finished
-  5  a fault of ringway's own: please report it";
+                                                     which route would serve this, and why no other";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
