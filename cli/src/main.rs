@@ -3,6 +3,7 @@
 
 mod admin;
 mod args;
+mod codes;
 mod demo;
 mod descriptors;
 mod exit;

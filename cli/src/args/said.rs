@@ -246,11 +246,16 @@ pub(crate) struct Manifests {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  ringway validate -f conf/\n  kustomize build . | ringway validate -f - -o json\n\nWhat each code means: docs/validation-codes.md"
+    after_help = "Examples:\n  ringway validate -f conf/\n  kustomize build . | ringway validate -f - -o json\n  ringway validate -f <(kustomize build .)\n  ringway validate --explain RW1405           what a code means, and what to do"
 )]
 pub(crate) struct Validate {
-    #[command(flatten)]
-    pub(crate) manifests: Manifests,
+    /// Manifests: directories, files, or - for standard input. Repeatable.
+    #[arg(short = 'f', long = "file", value_name = "DIR|FILE|-", required_unless_present = "explain")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Say what a code of a finding means, and what to do about it; `all` for every code.
+    #[arg(long, value_name = "CODE|all", conflicts_with = "files")]
+    pub(crate) explain: Option<String>,
 
     /// How problems are printed.
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
