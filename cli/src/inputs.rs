@@ -68,7 +68,9 @@ impl Made for Lines {
 
     fn text(&self) -> Result<String, String> {
         let pem = |forward: &Forward| match (&forward.cert, &forward.key) {
-            (Some(cert), Some(key)) => Ok(Some(Pem { cert: read_pem(cert)?, key: read_pem(key)? })),
+            (Some(cert), Some(key)) => {
+                Ok(Some(Pem { cert: read_pem("--tls-cert", cert)?, key: Some(read_pem("--tls-key", key)?) }))
+            }
             _ => Ok(None),
         };
         let pems = self.forwards.iter().map(pem).collect::<Result<Vec<_>, String>>()?;
@@ -76,8 +78,8 @@ impl Made for Lines {
     }
 }
 
-fn read_pem(path: &Path) -> Result<String, String> {
-    let named = |reason: String| format!("{}: {reason}", path.display());
+fn read_pem(flag: &str, path: &Path) -> Result<String, String> {
+    let named = |reason: String| format!("{flag} {}: {reason}", path.display());
     let file = fs::File::open(path).map_err(|error| named(error.to_string()))?;
     let mut text = String::new();
     file.take(PEM_BYTES_MAX).read_to_string(&mut text).map_err(|error| named(error.to_string()))?;
@@ -88,7 +90,14 @@ fn read_pem(path: &Path) -> Result<String, String> {
 }
 
 /// The manifest that `--listen` and `--to` stand for, as it could be saved: private keys are left to be filled in.
-pub(crate) fn printed(inputs: &[Input]) -> anyhow::Result<String> {
+pub(crate) struct Printed {
+    pub(crate) text: String,
+    /// How many private keys were left out.
+    pub(crate) keys: usize,
+}
+
+/// See [`Printed`].
+pub(crate) fn printed(inputs: &[Input]) -> anyhow::Result<Printed> {
     let forwards = inputs.iter().filter_map(|input| match input {
         Input::Lines(forwards) => Some(forwards),
         Input::Path(_) | Input::Stdin => None,
@@ -96,11 +105,9 @@ pub(crate) fn printed(inputs: &[Input]) -> anyhow::Result<String> {
     let forwards: Vec<Forward> = forwards.flatten().cloned().collect();
     let pem = |forward: &Forward| {
         forward.cert.as_ref().map(|cert| {
-            let key = forward.key.as_deref().unwrap_or(Path::new("?"));
-            let key = format!("# the contents of {}", key.display());
-            anyhow::Ok(Pem { cert: read_pem(cert).map_err(anyhow::Error::msg)?, key })
+            anyhow::Ok(Pem { cert: read_pem("--tls-cert", cert).map_err(anyhow::Error::msg)?, key: None })
         })
     };
     let pems = forwards.iter().map(|forward| pem(forward).transpose()).collect::<anyhow::Result<Vec<_>>>()?;
-    Ok(oneline::manifest(&forwards, &pems))
+    Ok(Printed { text: oneline::manifest(&forwards, &pems), keys: pems.iter().flatten().count() })
 }

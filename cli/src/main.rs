@@ -58,8 +58,14 @@ fn main() -> ExitCode {
 
 fn run(meant: meant::Run) -> anyhow::Result<ExitCode> {
     if meant.print {
-        let text = inputs::printed(&meant.inputs)?;
-        io::stdout().write_all(text.as_bytes())?;
+        let printed = inputs::printed(&meant.inputs)?;
+        io::stdout().write_all(printed.text.as_bytes())?;
+        if printed.keys > 0 {
+            writeln!(
+                io::stderr(),
+                "ringway: the private key is left out; a comment in the Secret says where it goes"
+            )?;
+        }
         return Ok(ExitCode::SUCCESS);
     }
     run::run(meant)
