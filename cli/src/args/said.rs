@@ -104,6 +104,7 @@ pub(crate) struct Run {
     /// Also serve the demo backend, for trying things out.
     #[arg(
         long,
+        env = "RINGWAY_DEMO_BACKEND",
         value_name = "ADDRESS:PORT",
         num_args = 0..=1,
         require_equals = true,
@@ -113,7 +114,7 @@ pub(crate) struct Run {
     pub(crate) demo_backend: Option<std::net::SocketAddr>,
 
     /// Data threads. Default: one for each CPU that this process may use.
-    #[arg(long, env = "RINGWAY_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Process")]
+    #[arg(long, env = "RINGWAY_THREADS", value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Process")]
     pub(crate) threads: Option<u16>,
 
     /// Pin each data thread to a CPU, even if others use it too.
@@ -153,6 +154,7 @@ pub(crate) struct Run {
         long,
         env = "RINGWAY_ROUTE_METRICS",
         value_name = "N",
+        allow_negative_numbers = true,
         default_value_t = 0,
         value_parser = clap::value_parser!(u16).range(..=1000),
         help_heading = "Operation"
@@ -325,9 +327,12 @@ pub(crate) struct Explain {
 }
 
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  ringway demo-backend --listen 127.0.0.1:3001\n  curl 'http://127.0.0.1:3001/cart?item=1'"
+)]
 pub(crate) struct DemoBackend {
     /// Where it listens.
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3000")]
+    #[arg(long, env = "RINGWAY_DEMO_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3000")]
     pub(crate) listen: std::net::SocketAddr,
 }
 
@@ -358,5 +363,31 @@ mod tests {
             let expected = format!("RINGWAY_{}", name.replace('-', "_").to_uppercase());
             assert_eq!(flag.get_env().and_then(|name| name.to_str()), Some(&*expected));
         }
+    }
+
+    #[test]
+    fn the_document_lists_every_flag_of_run_that_has_a_variable() {
+        let document = include_str!("../../../docs/cli.md");
+        let (_, section) = document.split_once("## Flags of `run`").expect("a section of its own");
+        let mut written: Vec<(String, String)> = section
+            .lines()
+            .filter_map(|line| {
+                let mut cells = line.strip_prefix("| `")?.split('`');
+                let flag = cells.next()?.split([' ', '[']).next()?.trim_start_matches('-').to_owned();
+                Some((flag, cells.nth(1)?.to_owned()))
+            })
+            .collect();
+        written.sort();
+        let command = Said::command();
+        let run = command.get_subcommands().find(|command| command.get_name() == "run").unwrap();
+        let mut expected: Vec<(String, String)> = run
+            .get_arguments()
+            .filter_map(|argument| {
+                let flag = argument.get_long().unwrap_or("DIR\\|FILE\\|-");
+                Some((flag.trim_start_matches('-').to_owned(), argument.get_env()?.to_str()?.to_owned()))
+            })
+            .collect();
+        expected.sort();
+        assert_eq!(written, expected);
     }
 }
