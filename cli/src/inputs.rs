@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,33 +15,47 @@ use crate::oneline::{self, Forward, Pem};
 /// A certificate chain or key longer than this is none.
 const PEM_BYTES_MAX: u64 = 1 << 20;
 
-/// What to read. Standard input is read here, to its end. What is not there is an error now: later, a file that goes
-/// missing keeps what it said.
-pub(crate) fn roots(inputs: &[Input]) -> anyhow::Result<Vec<Root>> {
-    inputs.iter().map(root).collect()
+/// What to read. Standard input and pipes are read here, to their end. What is not there is an error now: later, a file
+/// that goes missing keeps what it said. `variable` is the one that names the paths, if they are not on the command line.
+pub(crate) fn roots(inputs: &[Input], variable: Option<&str>) -> anyhow::Result<Vec<Root>> {
+    let named = |(input, root): (&Input, anyhow::Result<Root>)| match (input, variable) {
+        (Input::Path(_) | Input::Stdin, Some(variable)) => root.with_context(|| variable.to_owned()),
+        _ => root,
+    };
+    inputs.iter().map(|input| named((input, root(input)))).collect()
 }
 
 fn root(input: &Input) -> anyhow::Result<Root> {
     match input {
         Input::Path(path) => {
-            path.metadata().with_context(|| format!("cannot read {}", path.display()))?;
-            Ok(Root::Path(path.clone()))
-        }
-        Input::Stdin => {
-            let mut text = String::new();
-            let stdin = std::io::stdin().lock();
-            stdin.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).context("cannot read standard input")?;
-            if text.len() as u64 > FILE_BYTES_MAX {
-                bail!("standard input holds more than the {FILE_BYTES_MAX} bytes that are read");
+            let shown = path.display();
+            let kind = path.metadata().with_context(|| format!("cannot read {shown}"))?.file_type();
+            if kind.is_file() || kind.is_dir() {
+                return Ok(Root::Path(path.clone()));
             }
-            Ok(Root::Text("-".into(), text))
+            // A pipe of the shell, `<(…)`, is one as well. What was read of it is gone, so it cannot be followed.
+            if kind.is_fifo() || kind.is_char_device() {
+                let pipe = fs::File::open(path).with_context(|| format!("cannot read {shown}"))?;
+                return Ok(Root::Text(path.to_string_lossy().into(), read_once(pipe, &shown.to_string())?));
+            }
+            bail!("cannot read {shown}: it is no file, no directory and no pipe");
         }
+        Input::Stdin => Ok(Root::Text("-".into(), read_once(std::io::stdin().lock(), "standard input")?)),
         Input::Lines(forwards) => {
             let lines = Lines::new(forwards.clone());
             lines.text().map_err(anyhow::Error::msg)?;
             Ok(Root::Made(Arc::new(lines)))
         }
     }
+}
+
+fn read_once(from: impl Read, name: &str) -> anyhow::Result<String> {
+    let mut text = String::new();
+    from.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).with_context(|| format!("cannot read {name}"))?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        bail!("{name} holds more than the {FILE_BYTES_MAX} bytes that are read");
+    }
+    Ok(text)
 }
 
 /// `--listen` and `--to`, made anew when a certificate is renewed.

@@ -33,10 +33,10 @@ const WATCH: Duration = Duration::from_secs(1);
 
 /// Runs until it is told to stop.
 pub(crate) fn run(meant: meant::Run) -> anyhow::Result<ExitCode> {
-    let log = logs::start(&meant.logs.filter, meant.logs.format)?;
+    let log = logs::start(meant.logs.filter.clone(), meant.logs.format)?;
     let access = meant.logs.access.as_ref().map(access_log).transpose()?;
     let descriptors = descriptors::raise_limit();
-    let roots = inputs::roots(&meant.inputs)?;
+    let roots = inputs::roots(&meant.inputs, meant.inputs_variable.as_deref())?;
     let (proxy, room) = start(&meant, access.as_ref(), descriptors)?;
     let plane = Plane::new(proxy);
     let options =
@@ -60,8 +60,8 @@ pub(crate) fn run(meant: meant::Run) -> anyhow::Result<ExitCode> {
 
 fn access_log(meant: &meant::AccessLog) -> anyhow::Result<(Lines, Format)> {
     let target = meant.file.clone().map_or(Target::Stdout, Target::File);
-    let lines =
-        Lines::start(target.clone()).with_context(|| format!("cannot write the access log to {target}"))?;
+    let lines = Lines::start(target.clone())
+        .with_context(|| format!("{}: cannot write the access log to {target}", meant.said_by))?;
     Ok((lines, if meant.json { Format::Json } else { Format::Text }))
 }
 

@@ -97,8 +97,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "One line")]
     pub(crate) tls_key: Vec<PathBuf>,
 
-    /// Print the manifests that --listen and --to stand for, and exit.
-    #[arg(long, requires = "listen", help_heading = "One line")]
+    /// Print the manifests that --listen and --to stand for, without private keys, and exit.
+    #[arg(long, help_heading = "One line")]
     pub(crate) print: bool,
 
     /// Also serve the demo backend, for trying things out.
@@ -161,11 +161,12 @@ pub(crate) struct Run {
     )]
     pub(crate) route_metrics: u16,
 
-    /// Where /ready, /live, /metrics, /config and /status are answered: an address, or `off`. Repeatable.
+    /// Where /ready, /live, /metrics, /config and /status are answered: an address, `:PORT` on loopback, or `off`.
+    /// Repeatable. Default: `:15000`.
     #[arg(
         long,
         env = "RINGWAY_ADMIN_ADDR",
-        value_name = "ADDRESS:PORT|off",
+        value_name = "[ADDRESS]:PORT|off",
         value_delimiter = ',',
         help_heading = "Operation"
     )]
@@ -185,7 +186,7 @@ pub(crate) struct Run {
 
 #[derive(Args, Debug)]
 pub(crate) struct Logs {
-    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or by module: `info,ringway_proxy=debug`.
+    /// What is logged: `off`, `error`, `warn`, `info`, `debug`, `trace`, or by crate: `warn,ringway_proxy=debug`.
     #[arg(
         long,
         env = "RINGWAY_LOG_LEVEL",
@@ -199,19 +200,13 @@ pub(crate) struct Logs {
     #[arg(long, env = "RINGWAY_LOG_FORMAT", value_enum, default_value_t, help_heading = "Logs")]
     pub(crate) log_format: LogFormat,
 
-    /// One line for each request. `text` is Envoy's default format.
-    #[arg(long, env = "RINGWAY_ACCESS_LOG", value_enum, default_value_t, help_heading = "Logs")]
-    pub(crate) access_log: AccessLog,
+    /// One line for each request. `text` is Envoy's default format. Default: `off`, or `text` with --access-log-file.
+    #[arg(long, env = "RINGWAY_ACCESS_LOG", value_enum, help_heading = "Logs")]
+    pub(crate) access_log: Option<AccessLog>,
 
-    /// Where these lines go: a file, reopened on HUP and USR1, or - for standard output.
-    #[arg(
-        long,
-        env = "RINGWAY_ACCESS_LOG_FILE",
-        value_name = "FILE",
-        default_value = "-",
-        help_heading = "Logs"
-    )]
-    pub(crate) access_log_file: PathBuf,
+    /// Where these lines go: a file, reopened on HUP and USR1, or - for standard output. Default: `-`.
+    #[arg(long, env = "RINGWAY_ACCESS_LOG_FILE", value_name = "FILE", help_heading = "Logs")]
+    pub(crate) access_log_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -230,9 +225,8 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum AccessLog {
-    #[default]
     Off,
     Text,
     Json,

@@ -62,20 +62,20 @@ fn io_uring_that_was_asked_for_and_is_forbidden_is_an_error_that_says_what_to_do
 /// beside the flags.
 const VARIABLES: [(&str, &str, i32, &str); 15] = [
     ("CONFIG", "/nowhere", 3, "/nowhere"),
-    ("THREADS", "many", 2, "--threads"),
+    ("THREADS", "many", 2, "RINGWAY_THREADS (--threads"),
     ("PIN", "maybe", 2, "--pin"),
     ("DRIVER", "horses", 2, "--driver"),
-    ("LIMITS", "nope=1", 2, "nope"),
+    ("LIMITS", "nope=1", 2, "RINGWAY_LIMITS (--limit)"),
     ("TRUSTED_PROXIES", "everyone", 2, "everyone"),
     ("ALLOW_EXTERNAL_NAME", "maybe", 2, "--allow-external-name"),
     ("ROUTE_METRICS", "all", 2, "--route-metrics"),
     ("ADMIN_ADDR", "nowhere", 2, "nowhere"),
     ("DRAIN_DELAY", "soon", 2, "--drain-delay"),
     ("DRAIN_TIMEOUT", "later", 2, "--drain-timeout"),
-    ("LOG_LEVEL", "a=b=c", 3, "--log-level"),
+    ("LOG_LEVEL", "loud", 2, "RINGWAY_LOG_LEVEL (--log-level): `loud`"),
     ("LOG_FORMAT", "prose", 2, "--log-format"),
     ("ACCESS_LOG", "verse", 2, "--access-log"),
-    ("ACCESS_LOG_FILE", "/nowhere/log", 3, "/nowhere/log"),
+    ("ACCESS_LOG_FILE", "/nowhere/log", 3, "RINGWAY_ACCESS_LOG_FILE (--access-log-file)"),
 ];
 
 #[test]
