@@ -33,11 +33,9 @@ pub(crate) fn greeting(
     if served.is_empty() {
         text.push_str("  nothing is served yet: no Gateway of class `ringway` has a listener that works\n");
     }
-    if let Some(admin) = admin.first() {
-        put(
-            &mut text,
-            format_args!("  {:<34} admin: /ready /metrics /config /status\n", format!("http://{admin}")),
-        );
+    for (number, admin) in admin.iter().enumerate() {
+        let what = if number == 0 { "admin: /ready /metrics /config /status" } else { "the same" };
+        put(&mut text, format_args!("  {:<34} {what}\n", format!("http://{admin}")));
     }
     let problems: Vec<String> = report
         .problems
@@ -120,7 +118,7 @@ mod tests {
             .flat_map(|listener| &listener.binds)
             .map(|bind| (*bind, SocketAddr::from(([0, 0, 0, 0], bind.port))))
             .collect();
-        let admin = ["127.0.0.1:15000".parse().unwrap()];
+        let admin = ["127.0.0.1:15000", "[::1]:15000"].map(|address| address.parse().unwrap());
         let text = greeting(&config, &bound, &Report::default(), &admin, "2 data threads, io_uring");
         let expected = concat!(
             "ringway ",
@@ -128,6 +126,7 @@ mod tests {
             " on 2 data threads, io_uring\n",
             "  http://localhost:8080              Gateway/default/hello/web, 1 route\n",
             "  http://127.0.0.1:15000             admin: /ready /metrics /config /status\n",
+            "  http://[::1]:15000                 the same\n",
         );
         assert_eq!(text, expected);
 

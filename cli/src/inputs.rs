@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,33 +15,47 @@ use crate::oneline::{self, Forward, Pem};
 /// A certificate chain or key longer than this is none.
 const PEM_BYTES_MAX: u64 = 1 << 20;
 
-/// What to read. Standard input is read here, to its end. What is not there is an error now: later, a file that goes
-/// missing keeps what it said.
-pub(crate) fn roots(inputs: &[Input]) -> anyhow::Result<Vec<Root>> {
-    inputs.iter().map(root).collect()
+/// What to read. Standard input and pipes are read here, to their end. What is not there is an error now: later, a file
+/// that goes missing keeps what it said. `variable` is the one that names the paths, if they are not on the command line.
+pub(crate) fn roots(inputs: &[Input], variable: Option<&str>) -> anyhow::Result<Vec<Root>> {
+    let named = |(input, root): (&Input, anyhow::Result<Root>)| match (input, variable) {
+        (Input::Path(_) | Input::Stdin, Some(variable)) => root.with_context(|| variable.to_owned()),
+        _ => root,
+    };
+    inputs.iter().map(|input| named((input, root(input)))).collect()
 }
 
 fn root(input: &Input) -> anyhow::Result<Root> {
     match input {
         Input::Path(path) => {
-            path.metadata().with_context(|| format!("cannot read {}", path.display()))?;
-            Ok(Root::Path(path.clone()))
-        }
-        Input::Stdin => {
-            let mut text = String::new();
-            let stdin = std::io::stdin().lock();
-            stdin.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).context("cannot read standard input")?;
-            if text.len() as u64 > FILE_BYTES_MAX {
-                bail!("standard input holds more than the {FILE_BYTES_MAX} bytes that are read");
+            let shown = path.display();
+            let kind = path.metadata().with_context(|| format!("cannot read {shown}"))?.file_type();
+            if kind.is_file() || kind.is_dir() {
+                return Ok(Root::Path(path.clone()));
             }
-            Ok(Root::Text("-".into(), text))
+            // A pipe of the shell, `<(…)`, is one as well. What was read of it is gone, so it cannot be followed.
+            if kind.is_fifo() || kind.is_char_device() {
+                let pipe = fs::File::open(path).with_context(|| format!("cannot read {shown}"))?;
+                return Ok(Root::Text(path.to_string_lossy().into(), read_once(pipe, &shown.to_string())?));
+            }
+            bail!("cannot read {shown}: it is no file, no directory and no pipe");
         }
+        Input::Stdin => Ok(Root::Text("-".into(), read_once(std::io::stdin().lock(), "standard input")?)),
         Input::Lines(forwards) => {
             let lines = Lines::new(forwards.clone());
             lines.text().map_err(anyhow::Error::msg)?;
             Ok(Root::Made(Arc::new(lines)))
         }
     }
+}
+
+fn read_once(from: impl Read, name: &str) -> anyhow::Result<String> {
+    let mut text = String::new();
+    from.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).with_context(|| format!("cannot read {name}"))?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        bail!("{name} holds more than the {FILE_BYTES_MAX} bytes that are read");
+    }
+    Ok(text)
 }
 
 /// `--listen` and `--to`, made anew when a certificate is renewed.
@@ -68,7 +83,9 @@ impl Made for Lines {
 
     fn text(&self) -> Result<String, String> {
         let pem = |forward: &Forward| match (&forward.cert, &forward.key) {
-            (Some(cert), Some(key)) => Ok(Some(Pem { cert: read_pem(cert)?, key: read_pem(key)? })),
+            (Some(cert), Some(key)) => {
+                Ok(Some(Pem { cert: read_pem("--tls-cert", cert)?, key: Some(read_pem("--tls-key", key)?) }))
+            }
             _ => Ok(None),
         };
         let pems = self.forwards.iter().map(pem).collect::<Result<Vec<_>, String>>()?;
@@ -76,8 +93,8 @@ impl Made for Lines {
     }
 }
 
-fn read_pem(path: &Path) -> Result<String, String> {
-    let named = |reason: String| format!("{}: {reason}", path.display());
+fn read_pem(flag: &str, path: &Path) -> Result<String, String> {
+    let named = |reason: String| format!("{flag} {}: {reason}", path.display());
     let file = fs::File::open(path).map_err(|error| named(error.to_string()))?;
     let mut text = String::new();
     file.take(PEM_BYTES_MAX).read_to_string(&mut text).map_err(|error| named(error.to_string()))?;
@@ -88,7 +105,14 @@ fn read_pem(path: &Path) -> Result<String, String> {
 }
 
 /// The manifest that `--listen` and `--to` stand for, as it could be saved: private keys are left to be filled in.
-pub(crate) fn printed(inputs: &[Input]) -> anyhow::Result<String> {
+pub(crate) struct Printed {
+    pub(crate) text: String,
+    /// How many private keys were left out.
+    pub(crate) keys: usize,
+}
+
+/// See [`Printed`].
+pub(crate) fn printed(inputs: &[Input]) -> anyhow::Result<Printed> {
     let forwards = inputs.iter().filter_map(|input| match input {
         Input::Lines(forwards) => Some(forwards),
         Input::Path(_) | Input::Stdin => None,
@@ -96,11 +120,9 @@ pub(crate) fn printed(inputs: &[Input]) -> anyhow::Result<String> {
     let forwards: Vec<Forward> = forwards.flatten().cloned().collect();
     let pem = |forward: &Forward| {
         forward.cert.as_ref().map(|cert| {
-            let key = forward.key.as_deref().unwrap_or(Path::new("?"));
-            let key = format!("# the contents of {}", key.display());
-            anyhow::Ok(Pem { cert: read_pem(cert).map_err(anyhow::Error::msg)?, key })
+            anyhow::Ok(Pem { cert: read_pem("--tls-cert", cert).map_err(anyhow::Error::msg)?, key: None })
         })
     };
     let pems = forwards.iter().map(|forward| pem(forward).transpose()).collect::<anyhow::Result<Vec<_>>>()?;
-    Ok(oneline::manifest(&forwards, &pems))
+    Ok(Printed { text: oneline::manifest(&forwards, &pems), keys: pems.iter().flatten().count() })
 }

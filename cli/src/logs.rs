@@ -2,21 +2,24 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::said::LogFormat;
 use crate::writer::{Lines, Target};
 
 /// Sets up the process log.
-pub(crate) fn start(filter: &str, format: LogFormat) -> anyhow::Result<Lines> {
-    let filter = EnvFilter::try_new(filter).map_err(|error| anyhow::anyhow!("--log-level: {error}"))?;
+pub(crate) fn start(filter: Targets, format: LogFormat) -> anyhow::Result<Lines> {
     let lines = Lines::start(Target::Stderr)?;
-    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(LineMaker(lines.clone()));
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colours = io::stderr().is_terminal() && wanted;
+    let layer = fmt::layer().with_writer(LineMaker(lines.clone()));
+    let registry = tracing_subscriber::registry().with(filter);
     let set = match format {
-        LogFormat::Text => builder.with_ansi(colours).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => registry.with(layer.with_ansi(colours)).try_init(),
+        LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
     };
     set.map_err(|error| anyhow::anyhow!("the log is set up already: {error}"))?;
     Ok(lines)

@@ -3,8 +3,10 @@
 
 mod admin;
 mod args;
+mod codes;
 mod demo;
 mod descriptors;
+mod exit;
 mod explain;
 mod greeting;
 mod http;
@@ -16,6 +18,7 @@ mod oneline;
 mod plane;
 mod run;
 mod show;
+mod signals;
 mod systemd;
 mod translate;
 mod validate;
@@ -27,15 +30,6 @@ use std::process::ExitCode;
 use anyhow::Context;
 use args::meant::{self, Misuse};
 use args::said::{self, Command};
-
-/// Exit codes, as `--help` lists them.
-mod exit {
-    pub(crate) const PROBLEMS: u8 = 1;
-    pub(crate) const MISUSE: u8 = 2;
-    pub(crate) const NOT_STARTED: u8 = 3;
-    pub(crate) const CUT_SHORT: u8 = 4;
-    pub(crate) const FAULT: u8 = 5;
-}
 
 fn main() -> ExitCode {
     let (said, matches) = match meant::parse(std::env::args_os()) {
@@ -64,8 +58,14 @@ fn main() -> ExitCode {
 
 fn run(meant: meant::Run) -> anyhow::Result<ExitCode> {
     if meant.print {
-        let text = inputs::printed(&meant.inputs)?;
-        io::stdout().write_all(text.as_bytes())?;
+        let printed = inputs::printed(&meant.inputs)?;
+        io::stdout().write_all(printed.text.as_bytes())?;
+        if printed.keys > 0 {
+            writeln!(
+                io::stderr(),
+                "ringway: the private key is left out; a comment in the Secret says where it goes"
+            )?;
+        }
         return Ok(ExitCode::SUCCESS);
     }
     run::run(meant)
@@ -87,6 +87,6 @@ fn demo_backend(said: &said::DemoBackend) -> anyhow::Result<ExitCode> {
 }
 
 fn version() -> anyhow::Result<ExitCode> {
-    writeln!(io::stdout(), "ringway {}", env!("CARGO_PKG_VERSION"))?;
+    writeln!(io::stdout(), "ringway {}", said::VERSION)?;
     Ok(ExitCode::SUCCESS)
 }

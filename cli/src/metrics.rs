@@ -6,11 +6,13 @@ use std::fmt::Write;
 
 use ringway_controller::inventory::Effect;
 use ringway_controller::standalone::Report;
+use ringway_proxy::io::Cause;
 
 /// Numbers that neither a core nor the configuration knows.
 #[derive(Clone, Debug)]
 pub(crate) struct Process {
     pub(crate) driver: &'static str,
+    pub(crate) driver_cause: Cause,
     pub(crate) cores: usize,
     pub(crate) log_lines_dropped: u64,
     /// Messages between cores.
@@ -25,7 +27,7 @@ pub(crate) struct Process {
 
 const METRICS: [(&str, &str, &str); 13] = [
     ("ringway_build_info", "gauge", "Always 1; says the version."),
-    ("ringway_driver_info", "gauge", "Always 1; says what carries the sockets."),
+    ("ringway_driver_info", "gauge", "Always 1; says what carries the sockets, and why."),
     ("ringway_cores", "gauge", "Data threads."),
     ("ringway_config_generation", "gauge", "Counts the configurations that were in force."),
     ("ringway_config_objects", "gauge", "Objects in force."),
@@ -33,7 +35,7 @@ const METRICS: [(&str, &str, &str); 13] = [
     (
         "ringway_config_rejections_total",
         "counter",
-        "How often a file was broken or unreadable and kept what it said.",
+        "How often a file was broken or unreadable and did not count as it was.",
     ),
     ("ringway_listeners_unbound", "gauge", "Listeners without a socket."),
     (
@@ -63,13 +65,17 @@ pub(crate) fn write(out: &mut String, process: &Process, report: &Report) {
         let mut sample = |labels: &str, value: u64| put(out, format_args!("{name}{labels} {value}\n"));
         match name {
             "ringway_build_info" => sample(concat!("{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1),
-            "ringway_driver_info" => sample(&format!("{{driver=\"{}\"}}", process.driver), 1),
+            "ringway_driver_info" => {
+                let (driver, reason) = (process.driver, process.driver_cause.name());
+                sample(&format!("{{driver=\"{driver}\",reason=\"{reason}\"}}"), 1);
+            }
             "ringway_cores" => sample("", process.cores as u64),
             "ringway_config_generation" => sample("", report.generation),
             "ringway_config_objects" => sample("", report.objects as u64),
             "ringway_config_problems" => {
                 for (label, effect) in [
                     ("file_kept", Effect::FileKept),
+                    ("file_empty", Effect::FileEmpty),
                     ("object_ignored", Effect::ObjectIgnored),
                     ("warned", Effect::Warned),
                     ("noted", Effect::Noted),
@@ -103,7 +109,7 @@ mod tests {
         let written: Vec<_> = section.lines().filter(|line| line.starts_with("| `ringway_")).collect();
         let labels = |name: &str| match name {
             "ringway_build_info" => "`version`",
-            "ringway_driver_info" => "`driver`",
+            "ringway_driver_info" => "`driver`, `reason`",
             "ringway_config_problems" => "`effect`",
             _ => "–",
         };
@@ -115,11 +121,21 @@ mod tests {
     }
 
     #[test]
+    fn the_document_explains_every_reason_of_a_driver() {
+        let document = include_str!("../../docs/metrics.md");
+        let paragraph =
+            document.split("\n\n").find(|text| text.starts_with("`reason` is")).expect("it is there");
+        let explained: Vec<_> = paragraph.split('`').skip(3).step_by(2).collect();
+        assert_eq!(explained, Cause::ALL.map(Cause::name));
+    }
+
+    #[test]
     fn every_metric_has_its_own_value() {
         let report = Report { generation: 7, objects: 5, rejections: 3, ..Report::default() };
         let mut text = String::new();
         let process = Process {
             driver: "epoll",
+            driver_cause: Cause::Forbidden,
             cores: 2,
             log_lines_dropped: 11,
             access_lines_failed: 13,
@@ -129,11 +145,12 @@ mod tests {
         };
         write(&mut text, &process, &report);
         for line in [
-            "ringway_driver_info{driver=\"epoll\"} 1",
+            "ringway_driver_info{driver=\"epoll\",reason=\"forbidden\"} 1",
             "ringway_cores 2",
             "ringway_config_generation 7",
             "ringway_config_objects 5",
             "ringway_config_problems{effect=\"file_kept\"} 0",
+            "ringway_config_problems{effect=\"file_empty\"} 0",
             "ringway_config_rejections_total 3",
             "ringway_log_lines_dropped_total 11",
             "ringway_access_log_lines_failed_total 13",

@@ -40,8 +40,7 @@ pub(crate) fn options(allow_external_name: bool) -> Options {
 impl Offline {
     /// Reads, checks and translates manifests as one world.
     pub(crate) fn read(files: &[PathBuf], options: Options) -> anyhow::Result<Self> {
-        let inputs: Vec<meant::Input> = files.iter().map(|file| meant::input(file)).collect();
-        let mut found = Directory::new(inputs::roots(&inputs)?).scan(None);
+        let mut found = Directory::new(inputs::roots(&meant::inputs(files)?, None)?).scan(None);
         found.sort_by(|a, b| a.source.cmp(&b.source));
         Ok(Self::of(found, options))
     }

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One `--listen` with what belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +40,8 @@ pub(crate) enum Scheme {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pem {
     pub(crate) cert: String,
-    pub(crate) key: String,
+    /// `None`: not to be shown; a comment says where it goes.
+    pub(crate) key: Option<String>,
 }
 
 impl Forward {
@@ -48,7 +49,18 @@ impl Forward {
     pub(crate) fn listening(said: &str) -> Result<Self, String> {
         let wrong = || format!("--listen: `{said}` is no address; write :8080, 127.0.0.1:8080 or [::1]:8080");
         let (address, port) = said.rsplit_once(':').unwrap_or(("", said));
-        let port: u16 = port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?;
+        if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(wrong());
+        }
+        let port = match port.parse() {
+            Ok(0) => {
+                return Err(format!(
+                    "--listen: `{said}` has port 0, and a manifest cannot ask for any free port; choose one from 1 to 65535"
+                ));
+            }
+            Ok(port) => port,
+            Err(_) => return Err(format!("--listen: `{said}`: {port} is no port; ports are 1 to 65535")),
+        };
         let bare = address.strip_prefix('[').and_then(|address| address.strip_suffix(']'));
         let addresses = match address {
             "" | "*" => Vec::new(),
@@ -112,7 +124,7 @@ pub(crate) fn manifest(forwards: &[Forward], pems: &[Option<Pem>]) -> String {
         let name = format!("line-{}", number + 1);
         gateway(&mut out, &name, forward, pem.is_some());
         if let Some(pem) = pem {
-            secret(&mut out, &name, pem);
+            secret(&mut out, &name, pem, forward.key.as_deref());
         }
         let backends: Vec<String> = (1..=forward.to.len()).map(|target| format!("{name}-{target}")).collect();
         route(&mut out, &name, forward, &backends);
@@ -147,12 +159,26 @@ fn gateway(out: &mut String, name: &str, forward: &Forward, tls: bool) {
     }
 }
 
-fn secret(out: &mut String, name: &str, pem: &Pem) {
+fn secret(out: &mut String, name: &str, pem: &Pem, key_file: Option<&Path>) {
     put!(
         out,
         "---\napiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\ntype: kubernetes.io/tls\nstringData:"
     );
-    for (field, text) in [("tls.crt", &pem.cert), ("tls.key", &pem.key)] {
+    for (field, text) in [("tls.crt", Some(&pem.cert)), ("tls.key", pem.key.as_ref())] {
+        let Some(text) = text else {
+            let file = key_file.unwrap_or(Path::new("the key's file"));
+            put!(
+                out,
+                "  # The private key is not printed. Take away the # of the next line, and put the contents of"
+            );
+            put!(
+                out,
+                "  # {} below it, each line four blanks in, as above. Until then it does not work.",
+                file.display()
+            );
+            put!(out, "  # {field}: |");
+            continue;
+        };
         put!(out, "  {field}: |");
         for line in text.lines() {
             put!(out, "    {line}");

@@ -138,6 +138,7 @@ impl Facts for Shown {
         }
         let process = Process {
             driver: proxy.driver().name(),
+            driver_cause: proxy.driver().cause,
             cores: proxy.cores(),
             log_lines_dropped: self.log.dropped(),
             access_lines_failed: self.access.as_ref().map_or(0, Lines::failed),

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use ringway_controller::standalone::{Board, Inbox, Orders, Standalone, orders};
@@ -17,7 +17,6 @@ use ringway_proxy::io::Inherited;
 use ringway_proxy::worker::Settings;
 use ringway_proxy::{Proxy, TEND_EVERY, io};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::admin::{self, AdminServer, Readiness};
@@ -25,6 +24,7 @@ use crate::args::meant;
 use crate::args::said::{Driver, LogFormat};
 use crate::descriptors::{self, Room};
 use crate::plane::{Plane, Shown};
+use crate::signals::{Signals, Told};
 use crate::writer::{Lines, Target};
 use crate::{demo, exit, greeting, http, inputs, logs, systemd};
 
@@ -33,10 +33,10 @@ const WATCH: Duration = Duration::from_secs(1);
 
 /// Runs until it is told to stop.
 pub(crate) fn run(meant: meant::Run) -> anyhow::Result<ExitCode> {
-    let log = logs::start(&meant.logs.filter, meant.logs.format)?;
+    let log = logs::start(meant.logs.filter.clone(), meant.logs.format)?;
     let access = meant.logs.access.as_ref().map(access_log).transpose()?;
     let descriptors = descriptors::raise_limit();
-    let roots = inputs::roots(&meant.inputs)?;
+    let roots = inputs::roots(&meant.inputs, meant.inputs_variable.as_deref())?;
     let (proxy, room) = start(&meant, access.as_ref(), descriptors)?;
     let plane = Plane::new(proxy);
     let options =
@@ -60,8 +60,8 @@ pub(crate) fn run(meant: meant::Run) -> anyhow::Result<ExitCode> {
 
 fn access_log(meant: &meant::AccessLog) -> anyhow::Result<(Lines, Format)> {
     let target = meant.file.clone().map_or(Target::Stdout, Target::File);
-    let lines =
-        Lines::start(target.clone()).with_context(|| format!("cannot write the access log to {target}"))?;
+    let lines = Lines::start(target.clone())
+        .with_context(|| format!("{}: cannot write the access log to {target}", meant.said_by))?;
     Ok((lines, if meant.json { Format::Json } else { Format::Text }))
 }
 
@@ -187,6 +187,7 @@ async fn serve(
     plane.set_readiness(Readiness::Draining);
     plane.retire();
     systemd::stopping();
+    let since = Instant::now();
     let drained = async {
         tokio::time::sleep(meant.drain_delay).await;
         // A change of configuration now would bind again what is to be closed.
@@ -205,7 +206,7 @@ async fn serve(
             }
             Ok(ExitCode::SUCCESS)
         }
-        () = signals.until_stop() => {
+        () = signals.until_second_stop(since) => {
             tracing::warn!("told again to stop: what is under way is cut");
             Ok(ExitCode::from(exit::CUT_SHORT))
         }
@@ -260,43 +261,4 @@ fn own_addresses() -> Vec<IpAddr> {
     };
     let found: Vec<IpAddr> = outside.into_iter().filter_map(own).collect();
     if found.is_empty() { vec![Ipv4Addr::LOCALHOST.into()] } else { found }
-}
-
-/// What a signal tells us.
-enum Told {
-    Stop,
-    Reload,
-    Reopen,
-}
-
-/// The signals that we listen to.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-    user: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-            user: signal(SignalKind::user_defined1())?,
-        })
-    }
-
-    async fn next(&mut self) -> Told {
-        tokio::select! {
-            _ = self.terminate.recv() => Told::Stop,
-            _ = self.interrupt.recv() => Told::Stop,
-            _ = self.hangup.recv() => Told::Reload,
-            _ = self.user.recv() => Told::Reopen,
-        }
-    }
-
-    async fn until_stop(&mut self) {
-        while !matches!(self.next().await, Told::Stop) {}
-    }
 }

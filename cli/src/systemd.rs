@@ -7,6 +7,9 @@ use sd_notify::NotifyState;
 
 /// The sockets that were passed in (`LISTEN_FDS`), for the proxy to take instead of binding its own.
 pub(crate) fn sockets() -> anyhow::Result<Vec<OwnedFd>> {
+    if is_empty("LISTEN_PID") || is_empty("LISTEN_FDS") {
+        return Ok(Vec::new());
+    }
     let passed = sd_notify::listen_fds()?;
     if passed.len() == 0 {
         return Ok(Vec::new());
@@ -36,7 +39,15 @@ pub(crate) fn stopping() {
 }
 
 fn tell(states: &[NotifyState<'_>]) {
+    if is_empty("NOTIFY_SOCKET") {
+        return;
+    }
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "systemd cannot be told");
     }
+}
+
+/// A variable that is set to nothing is not set.
+fn is_empty(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| value.is_empty())
 }

@@ -9,11 +9,15 @@ use serde_json::{Value, json};
 
 use crate::args::said;
 use crate::offline::{self, Offline};
-use crate::{exit, show};
+use crate::{codes, exit, show};
 
 /// Prints what is wrong; exit code 1 if an object, or a part of one, does not work.
 pub(crate) fn run(said: &said::Validate) -> anyhow::Result<ExitCode> {
-    let offline = Offline::read(&said.manifests.files, offline::options(said.allow_external_name))?;
+    if let Some(code) = &said.explain {
+        io::stdout().write_all(codes::explain(code)?.as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let offline = Offline::read(&said.files, offline::options(said.allow_external_name))?;
     let text = match said.output {
         said::ProblemFormat::Json => show::json(&as_json(&offline))?,
         said::ProblemFormat::Text => as_text(&offline)?,

@@ -229,7 +229,16 @@ fn every_kind_of_end_has_its_exit_code() {
         (&["run", "/nowhere", "--admin-addr", "off"], 3, "cannot read /nowhere"),
         (&["run", good, "--admin-addr", &taken], 3, "choose another address with --admin-addr"),
         (&["run", good, "--access-log", "text", "--access-log-file", "/nowhere/a"], 3, "access log"),
-        (&["run", good, "--log-level", "a=b=c"], 3, "--log-level"),
+        (&["run", good, "--log-level", "loud"], 2, "--log-level: `loud` is no level"),
+        (&["run", "--print", good], 2, "leave that out"),
+        (&["validate", "--explain", "RW1202"], 0, "RW1202 error: "),
+        (&["validate", "--explain", "RW1"], 2, "`RW1` is no code"),
+        (&["validate"], 2, "--file"),
+        (
+            &["run", "--listen", ":1", "--to", "a:1", "--tls-cert", "/nope", "--tls-key", "/nope"],
+            3,
+            "--tls-cert /nope",
+        ),
     ] {
         let output = output(arguments, "");
         let shown = text(&output.stdout) + &text(&output.stderr);
@@ -248,10 +257,145 @@ fn the_environment_says_what_flags_say_and_flags_win() {
     command.env("RINGWAY_LIMITS", "header_bytes_max=8KiB,idle_timeout=1m");
     let gateway = Gateway::start(&mut command);
     assert_eq!(gateway.metric("ringway_cores"), 1.0);
-    assert_eq!(gateway.metric("ringway_driver_info{driver=\"epoll\"}"), 1.0);
+    assert_eq!(gateway.metric("ringway_driver_info{driver=\"epoll\",reason=\"asked\"}"), 1.0);
 
     let refused = ringway().args(["run", "d"]).env("RINGWAY_LIMITS", "nope=1").output().unwrap();
     assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stderr));
+}
+
+/// Compose files and units of systemd set variables to nothing where they mean that they are not set.
+#[test]
+fn a_variable_that_is_empty_is_not_set() {
+    let help: String = ["run", "validate", "translate", "explain", "demo-backend"]
+        .map(|command| text(&output(&[command, "--help"], "").stdout))
+        .concat();
+    let variables: Vec<&str> =
+        help.split("[env: ").skip(1).map(|rest| rest.split('=').next().unwrap()).collect();
+    assert!(variables.len() > 18, "{variables:?}");
+    let variables = [variables, vec!["LISTEN_PID", "LISTEN_FDS", "NOTIFY_SOCKET"]].concat();
+    let mut command = ringway();
+    command.args(["run", "--listen", ":8080", "--to", "localhost:3000", "--print"]);
+    command.envs(variables.iter().map(|name| (name, "")));
+    let printed = command.output().unwrap();
+    assert_eq!(printed.status.code(), Some(0), "{}", text(&printed.stderr));
+
+    let backend = Backend::start();
+    let (mut command, address) = one_line(&backend);
+    let _gateway = Gateway::start(command.envs(variables.iter().map(|name| (name, ""))));
+    assert_eq!(get(address, "/", "").unwrap().0, 200);
+}
+
+#[test]
+fn the_version_names_a_commit_of_the_checkout() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").arg("-C").arg(&root).args(arguments).output().ok()?;
+        output.status.success().then(|| text(&output.stdout).trim().to_owned())
+    };
+    let top = git(&["rev-parse", "--show-toplevel"]).and_then(|top| fs::canonicalize(top).ok());
+    let checkout = top.is_some_and(|top| top == fs::canonicalize(&root).unwrap());
+    for argument in ["version", "--version"] {
+        let said = text(&output(&[argument], "").stdout);
+        let rest = said.trim_end().strip_prefix(concat!("ringway ", env!("CARGO_PKG_VERSION"))).unwrap();
+        let commit = rest.strip_prefix(" (").and_then(|rest| rest.strip_suffix(')'));
+        // Not that of HEAD: somebody may commit while this is tested.
+        let known = |commit: &str| git(&["cat-file", "-e", &format!("{commit}^{{commit}}")]).is_some();
+        assert!(commit.is_some() == checkout && commit.is_none_or(known), "{said}");
+    }
+}
+
+#[test]
+fn an_error_about_a_variable_names_it_and_its_flag() {
+    for (variable, value, expected) in [
+        ("THREADS", "many", "RINGWAY_THREADS (--threads <N>)"),
+        ("PIN", "maybe", "RINGWAY_PIN (--pin)"),
+        ("DRIVER", "horse", "RINGWAY_DRIVER (--driver <DRIVER>)"),
+        ("LIMITS", "nope=1", "RINGWAY_LIMITS (--limit): `nope`"),
+        ("TRUSTED_PROXIES", "everyone", "RINGWAY_TRUSTED_PROXIES (--trusted-proxies): `everyone`"),
+        ("ADMIN_ADDR", "nowhere", "RINGWAY_ADMIN_ADDR (--admin-addr): `nowhere`"),
+        ("LOG_LEVEL", "loud", "RINGWAY_LOG_LEVEL (--log-level): `loud`"),
+        ("DRAIN_DELAY", "5", "RINGWAY_DRAIN_DELAY (--drain-delay <DURATION>)"),
+    ] {
+        let mut command = ringway();
+        let refused = command.args(["run", "d"]).env(format!("RINGWAY_{variable}"), value).output().unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{variable}");
+        assert!(text(&refused.stderr).contains(expected), "{}", text(&refused.stderr));
+    }
+    let mut command = ringway();
+    let refused = command.arg("run").env("RINGWAY_CONFIG", "/nowhere").output().unwrap();
+    assert!(text(&refused.stderr).contains("RINGWAY_CONFIG: cannot read /nowhere"));
+    // The flag wins, and then it is the flag that is wrong.
+    let mut command = ringway();
+    let refused =
+        command.args(["run", "d", "--threads=few"]).env("RINGWAY_THREADS", "many").output().unwrap();
+    assert!(!text(&refused.stderr).contains("RINGWAY_THREADS"), "{}", text(&refused.stderr));
+}
+
+#[test]
+fn pipes_are_read_once_and_what_is_neither_is_refused() {
+    let (backend, scratch) = (Backend::start(), Scratch::new("pipes"));
+    let port = free_port();
+    let file = scratch.0.join("all.yaml");
+    fs::write(&file, manifests(port, backend.address, "one")).unwrap();
+    let bash = |script: &str| {
+        let mut command = Command::new("bash");
+        command.args(["-c", script, env!("CARGO_BIN_EXE_ringway")]).arg(&file);
+        command
+    };
+    for script in [
+        "\"$0\" validate -f <(cat \"$1\")",
+        "cat \"$1\" | \"$0\" validate -f /dev/stdin",
+        "\"$0\" validate -f /dev/stdin < \"$1\"",
+        "\"$0\" translate -f <(cat \"$1\")",
+        "\"$0\" explain -f <(cat \"$1\") GET http://a:$(grep -o 'port: [0-9]*}' \"$1\" | head -1 | tr -dc 0-9)/",
+    ] {
+        let output = bash(script).output().unwrap();
+        let shown = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{script}: {shown}");
+        assert!(!script.contains("validate") || shown.contains("4 objects, 0 errors"), "{script}: {shown}");
+    }
+    let _gateway = Gateway::start(&mut bash("exec \"$0\" run --threads 1 \"${@:2}\" <(cat \"$1\")"));
+    assert_eq!(get(SocketAddr::from(([127, 0, 0, 1], port)), "/", "").unwrap().0, 200);
+
+    let socket = scratch.0.join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    for command in ["run", "validate"] {
+        let flag = if command == "run" { "--" } else { "-f" };
+        let refused = output(&[command, flag, socket.to_str().unwrap()], "");
+        assert_eq!(refused.status.code(), Some(3));
+        assert!(
+            text(&refused.stderr).contains("no file, no directory and no pipe"),
+            "{}",
+            text(&refused.stderr)
+        );
+    }
+    // It never ends, and is not waited for.
+    let refused = output(&["validate", "-f", "/dev/zero"], "");
+    assert!(text(&refused.stderr).contains("holds more than"), "{}", text(&refused.stderr));
+}
+
+#[test]
+fn a_printed_manifest_says_where_the_key_goes_and_is_sound_once_it_is_there() {
+    let scratch = Scratch::new("key");
+    let (cert, key) = (scratch.0.join("cert.pem"), scratch.0.join("key.pem"));
+    let made = rcgen::generate_simple_self_signed(vec!["a.test".to_owned()]).unwrap();
+    fs::write(&cert, made.cert.pem()).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let mut command = ringway();
+    command.args(["run", "--listen", ":8443", "--to", "10.0.0.1:80", "--print", "--tls-cert"]).arg(&cert);
+    let printed = command.arg("--tls-key").arg(&key).output().unwrap();
+    let (manifest, note) = (text(&printed.stdout), text(&printed.stderr));
+    assert!(!manifest.contains("PRIVATE KEY") && manifest.contains(key.to_str().unwrap()), "{manifest}");
+    assert!(note.contains("the private key is left out"), "{note}");
+    let validated = output(&["validate", "-f", "-"], &manifest);
+    assert!(text(&validated.stdout).contains("RW2104"), "{}", text(&validated.stdout));
+
+    // What the comment says to do.
+    let lines: String =
+        made.signing_key.serialize_pem().lines().map(|line| format!("    {line}\n")).collect();
+    let filled = manifest.replace("  # tls.key: |\n", &format!("  tls.key: |\n{lines}"));
+    let validated = output(&["validate", "-f", "-"], &filled);
+    assert_eq!(validated.status.code(), Some(0), "{}\n{filled}", text(&validated.stdout));
 }
 
 #[test]
@@ -319,9 +463,33 @@ fn a_second_signal_ends_it_at_once() {
     backend.arrived.recv_timeout(DEADLINE).unwrap();
     gateway.signal(rustix::process::Signal::TERM);
     gateway.wait_for_line("draining");
-    gateway.signal(rustix::process::Signal::TERM);
+    // Those that follow at once are taken for the first.
+    until("a second signal ends it", || {
+        let ended = gateway.child.try_wait().unwrap().is_some();
+        if !ended {
+            gateway.signal(rustix::process::Signal::TERM);
+        }
+        ended
+    });
     assert_eq!(gateway.exit_code(), Some(4));
     assert!(slow.join().unwrap().is_err());
+}
+
+/// As `timeout` does it: the process first, then its group.
+#[test]
+fn a_signal_that_is_delivered_twice_is_one() {
+    let backend = Backend::start();
+    let (mut command, address) = one_line(&backend);
+    let mut gateway = Gateway::start(&mut command);
+    let slow = std::thread::spawn(move || get(address, "/slow", ""));
+    backend.arrived.recv_timeout(DEADLINE).unwrap();
+    // Two of one kind could be merged by the kernel before anybody hears them.
+    gateway.signal(rustix::process::Signal::TERM);
+    gateway.signal(rustix::process::Signal::INT);
+    gateway.wait_for_line("told to stop once more");
+    backend.go_on.send(()).unwrap();
+    assert_eq!(slow.join().unwrap().unwrap().0, 200);
+    assert_eq!(gateway.exit_code(), Some(0));
 }
 
 #[test]
@@ -384,6 +552,17 @@ fn a_saved_file_is_live_and_a_broken_one_keeps_what_it_said() {
     until("the mended file is served", || serves("four"));
     fs::remove_file(scratch.0.join("all.yaml")).unwrap();
     until("nothing is served", || TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn a_broken_file_that_never_said_anything_is_told_to_count_as_empty() {
+    let scratch = Scratch::new("empty");
+    fs::write(scratch.0.join("first.yaml"), "kind: [").unwrap();
+    let gateway = Gateway::start(ringway().args(["run", "--threads", "1"]).arg(&scratch.0));
+    assert_eq!(gateway.metric("ringway_config_problems{effect=\"file_empty\"}"), 1.0);
+    fs::write(scratch.0.join("second.yaml"), "kind: [").unwrap();
+    let line = gateway.wait_for_line("second.yaml:");
+    assert!(line.contains("it counts as empty") && !line.contains("stays in force"), "{line}");
 }
 
 #[test]

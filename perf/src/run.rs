@@ -106,7 +106,7 @@ fn write_file(file: &Path, text: &str) -> io::Result<()> {
 /// The figures as people read them.
 pub(crate) fn print(outcome: &Outcome) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let colours = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let colours = out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let ink = if colours { Ink::Coloured } else { Ink::Plain };
     out.write_all(terminal::report(outcome, ink).as_bytes())
 }

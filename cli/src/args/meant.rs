@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use clap::ArgMatches;
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 use ipnet::IpNet;
 use ringway_core::limits::Limits;
+use tracing_subscriber::filter::Targets;
 
-use super::{limits, said};
+use super::{environment, filter, limits, said};
 use crate::oneline::{self, Forward};
 
 /// Why the command line cannot be meant. Exit code 2.
@@ -20,6 +21,8 @@ pub(crate) struct Misuse(pub(crate) String);
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) inputs: Vec<Input>,
+    /// The variable that names the files, if they are not named on the command line.
+    pub(crate) inputs_variable: Option<String>,
     pub(crate) print: bool,
     pub(crate) demo_backend: Option<SocketAddr>,
     pub(crate) threads: Option<usize>,
@@ -55,9 +58,9 @@ pub(crate) struct Admin {
 }
 
 /// How logs are written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Logs {
-    pub(crate) filter: String,
+    pub(crate) filter: Targets,
     pub(crate) format: said::LogFormat,
     pub(crate) access: Option<AccessLog>,
 }
@@ -68,6 +71,8 @@ pub(crate) struct AccessLog {
     pub(crate) json: bool,
     /// `None`: standard output.
     pub(crate) file: Option<PathBuf>,
+    /// What names the file, for errors about it.
+    pub(crate) said_by: String,
 }
 
 /// Istio's admin port, which people already know; on loopback, in both families.
@@ -77,10 +82,11 @@ impl Run {
     /// Builds what is meant. `matches` are those of the subcommand: they know the order of the flags.
     pub(crate) fn build(said: said::Run, matches: &ArgMatches) -> Result<Self, Misuse> {
         let lines = forwards(&said, matches)?;
-        let mut inputs = said.paths.iter().map(|path| input(path)).collect::<Vec<_>>();
-        if inputs.iter().filter(|input| **input == Input::Stdin).count() > 1 {
-            return Err(Misuse("standard input (-) can be read only once".to_owned()));
+        let named_by = Origins::new(matches);
+        if said.print {
+            check_print(&said, &lines, &named_by)?;
         }
+        let mut inputs = self::inputs(&said.paths)?;
         if !lines.is_empty() {
             inputs.push(Input::Lines(lines));
         }
@@ -92,11 +98,14 @@ impl Run {
             ));
         }
         let mut limits = Limits::default();
-        limits::set_all(&mut limits, &said.limits).map_err(|reason| Misuse(format!("--limit: {reason}")))?;
+        limits::set_all(&mut limits, &said.limits)
+            .map_err(|reason| Misuse(format!("{}: {reason}", named_by.of("limits"))))?;
+        let by = named_by.of("trusted_proxies");
         let trusted_proxies =
-            said.trusted_proxies.iter().map(|text| network(text)).collect::<Result<_, _>>()?;
+            said.trusted_proxies.iter().map(|text| network(text, &by)).collect::<Result<_, _>>()?;
         Ok(Self {
             inputs,
+            inputs_variable: Some(named_by.of("paths")).filter(|variable| !variable.is_empty()),
             print: said.print,
             demo_backend: said.demo_backend,
             threads: said.threads.map(usize::from),
@@ -106,54 +115,116 @@ impl Run {
             trusted_proxies,
             allow_external_name: said.allow_external_name,
             route_metrics: usize::from(said.route_metrics),
-            admin: admin(&said.admin_addr)?,
+            admin: admin(&said.admin_addr, &named_by.of("admin_addr"))?,
             drain_delay: said.drain_delay,
             drain_timeout: said.drain_timeout,
-            logs: Logs::build(said.logs),
+            logs: Logs::build(said.logs, &named_by)?,
         })
     }
 }
 
 impl Logs {
-    fn build(said: said::Logs) -> Self {
-        let file = (said.access_log_file != Path::new("-")).then_some(said.access_log_file);
-        let access = match said.access_log {
+    fn build(said: said::Logs, named_by: &Origins<'_>) -> Result<Self, Misuse> {
+        // Whoever says where the lines go wants them, unless they say that they don't.
+        let named = said.access_log_file.is_some();
+        let kind =
+            said.access_log.unwrap_or(if named { said::AccessLog::Text } else { said::AccessLog::Off });
+        let json = match kind {
             said::AccessLog::Off => None,
-            said::AccessLog::Text => Some(AccessLog { json: false, file }),
-            said::AccessLog::Json => Some(AccessLog { json: true, file }),
+            said::AccessLog::Text => Some(false),
+            said::AccessLog::Json => Some(true),
         };
-        Self { filter: said.log_level, format: said.log_format, access }
+        let file = said.access_log_file.filter(|file| file != Path::new("-"));
+        let access = json.map(|json| AccessLog { json, file, said_by: named_by.of("access_log_file") });
+        let filter = filter::parse(&said.log_level)
+            .map_err(|reason| Misuse(format!("{}: {reason}", named_by.of("log_level"))))?;
+        Ok(Self { filter, format: said.log_format, access })
     }
 }
 
-/// A path of the command line; `-` is standard input.
-pub(crate) fn input(path: &Path) -> Input {
-    if path == Path::new("-") { Input::Stdin } else { Input::Path(path.to_owned()) }
+/// What errors about values of `run` name.
+struct Origins<'m> {
+    run: Command,
+    matches: &'m ArgMatches,
 }
 
-fn network(text: &str) -> Result<IpNet, Misuse> {
+impl<'m> Origins<'m> {
+    fn new(matches: &'m ArgMatches) -> Self {
+        let run = said::Said::command().find_subcommand("run").cloned().expect("the command that was parsed");
+        Self { run, matches }
+    }
+
+    /// The flag of an argument, with its variable if the value stands there.
+    fn of(&self, id: &str) -> String {
+        let argument = self.run.get_arguments().find(|argument| argument.get_id() == id);
+        argument.map(|argument| environment::origin(self.matches, argument)).unwrap_or_default()
+    }
+}
+
+/// Whether `--print` has something to print, and prints all that there is.
+fn check_print(said: &said::Run, lines: &[Forward], named_by: &Origins<'_>) -> Result<(), Misuse> {
+    let rest = "`ringway translate -f` shows what manifests come to";
+    let Some(path) = said.paths.first() else {
+        return if lines.is_empty() {
+            Err(Misuse(format!("--print shows what --listen and --to stand for, and there are none; {rest}")))
+        } else {
+            Ok(())
+        };
+    };
+    let by = named_by.of("paths");
+    let by = if by.is_empty() { by } else { format!(" (of {by})") };
+    Err(Misuse(format!(
+        "--print shows what --listen and --to stand for, and nothing of {}{by}: leave that out; {rest}",
+        path.display()
+    )))
+}
+
+/// Paths of the command line. `-` is standard input, by whatever name.
+pub(crate) fn inputs(paths: &[PathBuf]) -> Result<Vec<Input>, Misuse> {
+    let standard = |path: &Path| ["-", "/dev/stdin"].iter().any(|name| path == Path::new(name));
+    if paths.iter().filter(|path| standard(path)).count() > 1 {
+        return Err(Misuse("standard input (-) can be read only once".to_owned()));
+    }
+    let input = |path: &PathBuf| if standard(path) { Input::Stdin } else { Input::Path(path.clone()) };
+    Ok(paths.iter().map(input).collect())
+}
+
+fn network(text: &str, by: &str) -> Result<IpNet, Misuse> {
     let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
-    text.parse::<IpNet>().ok().or_else(address).ok_or_else(|| {
-        Misuse(format!("--trusted-proxies: `{text}` is no network; write 10.0.0.0/8 or one address"))
-    })
+    text.parse::<IpNet>()
+        .ok()
+        .or_else(address)
+        .ok_or_else(|| Misuse(format!("{by}: `{text}` is no network; write 10.0.0.0/8 or one address")))
 }
 
-fn admin(said: &[String]) -> Result<Vec<Admin>, Misuse> {
+fn admin(said: &[String], by: &str) -> Result<Vec<Admin>, Misuse> {
     if said.is_empty() {
-        let loopback = [(IpAddr::from(Ipv4Addr::LOCALHOST), false), (Ipv6Addr::LOCALHOST.into(), true)];
-        let admin = |(address, optional)| Admin { address: SocketAddr::new(address, ADMIN_PORT), optional };
-        return Ok(loopback.map(admin).into());
+        return Ok(on_loopback(ADMIN_PORT));
     }
     if said == ["off"] {
         return Ok(Vec::new());
     }
     let parse = |text: &String| {
-        let address = text.parse().map_err(|_| {
-            Misuse(format!("--admin-addr: `{text}` is no address; write 127.0.0.1:15000, [::1]:15000 or off"))
-        })?;
-        Ok(Admin { address, optional: false })
+        if let Ok(address) = text.parse() {
+            return Ok(vec![Admin { address, optional: false }]);
+        }
+        // Only whoever names an address shows what is in force to others: there is no authentication.
+        let port = text.strip_prefix("localhost:").or_else(|| text.strip_prefix(':')).unwrap_or(text);
+        port.parse().map(on_loopback).map_err(|_| {
+            Misuse(format!(
+                "{by}: `{text}` is no address; write :15000 (loopback only), 127.0.0.1:15000, [::1]:15000, \
+                 0.0.0.0:15000 (where everyone may read it) or off"
+            ))
+        })
     };
-    said.iter().map(parse).collect()
+    Ok(said.iter().map(parse).collect::<Result<Vec<_>, _>>()?.concat())
+}
+
+/// A port on loopback in both families, as far as the machine has both.
+fn on_loopback(port: u16) -> Vec<Admin> {
+    let loopback = [(IpAddr::from(Ipv4Addr::LOCALHOST), false), (Ipv6Addr::LOCALHOST.into(), true)];
+    let admin = |(address, optional)| Admin { address: SocketAddr::new(address, port), optional };
+    loopback.map(admin).into()
 }
 
 /// Flags of one line in the order in which they were written.
@@ -205,8 +276,13 @@ fn forwards(said: &said::Run, matches: &ArgMatches) -> Result<Vec<Forward>, Misu
 pub(crate) fn parse(
     arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<(said::Said, ArgMatches), clap::Error> {
-    use clap::{CommandFactory, FromArgMatches};
-    let matches = said::Said::command().try_get_matches_from(arguments)?;
+    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    let mut command = environment::without_empty(said::Said::command());
+    command.build();
+    let matches = command
+        .clone()
+        .try_get_matches_from(&arguments)
+        .map_err(|error| environment::named(error, &command, &arguments))?;
     Ok((said::Said::from_arg_matches(&matches)?, matches))
 }
 
@@ -253,7 +329,15 @@ mod tests {
             ("--listen :8080 --to a:1 --tls-cert c", "--tls-key"),
             ("--listen :8080 --to a:1 --tls-cert c --tls-key k --tls-cert d", "one --tls-cert"),
             ("d --trusted-proxies ten", "10.0.0.0/8"),
-            ("d --admin-addr 15000", "127.0.0.1:15000"),
+            ("- /dev/stdin", "only once"),
+            ("d --admin-addr nowhere", "127.0.0.1:15000"),
+            ("d --admin-addr :99999", ":15000 (loopback only)"),
+            ("d --log-level loud", "--log-level: `loud` is no level"),
+            ("--print", "there are none"),
+            ("conf --print", "nothing of conf: leave that out"),
+            ("- --print --listen :8080 --to a:1", "nothing of -: leave that out"),
+            ("--listen :0 --to a:1", "port 0"),
+            ("--listen :99999 --to a:1", "65535"),
             ("d --limit nope=1", "is no limit"),
         ] {
             let error = run(arguments).unwrap_err().to_string();
@@ -270,6 +354,10 @@ mod tests {
         assert_eq!(addresses("d"), [("127.0.0.1:15000".into(), false), ("[::1]:15000".into(), true)]);
         assert_eq!(addresses("d --admin-addr off"), []);
         assert_eq!(addresses("d --admin-addr 0.0.0.0:1"), [("0.0.0.0:1".into(), false)]);
+        for port in [":7", "7", "localhost:7"] {
+            let loopback = [("127.0.0.1:7".into(), false), ("[::1]:7".into(), true)];
+            assert_eq!(addresses(&format!("d --admin-addr {port}")), loopback);
+        }
     }
 
     #[test]
@@ -287,6 +375,29 @@ mod tests {
             ["10.0.0.0/8", "::1/128"]
         );
         assert_eq!(run.drain_delay.as_secs(), 5);
-        assert_eq!(run.logs.access, Some(AccessLog { json: true, file: Some("/var/log/a".into()) }));
+        let said_by = "--access-log-file".to_owned();
+        assert_eq!(run.logs.access, Some(AccessLog { json: true, file: Some("/var/log/a".into()), said_by }));
+    }
+
+    #[test]
+    fn a_file_for_the_access_log_asks_for_one() {
+        let json = |arguments: &str| run(arguments).unwrap().logs.access.map(|access| access.json);
+        for (arguments, expected) in [
+            ("d", None),
+            ("d --access-log-file a", Some(false)),
+            ("d --access-log-file -", Some(false)),
+            ("d --access-log-file a --access-log json", Some(true)),
+            ("d --access-log-file a --access-log off", None),
+        ] {
+            assert_eq!(json(arguments), expected, "{arguments}");
+        }
+    }
+
+    #[test]
+    fn a_negative_number_is_out_of_range_and_no_flag() {
+        for flag in ["--threads", "--route-metrics"] {
+            let error = parse(["ringway", "run", "d", flag, "-1"]).unwrap_err().to_string();
+            assert!(error.contains("-1 is not in") && !error.contains("tip"), "{error}");
+        }
     }
 }

@@ -9,6 +9,10 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{limits, units};
+use crate::exit;
+
+/// With the commit, if it is known (`build.rs`).
+pub(crate) const VERSION: &str = env!("RINGWAY_VERSION");
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -17,7 +21,13 @@ const STYLES: Styles = Styles::styled()
 
 /// A service mesh and ingress gateway in one binary.
 #[derive(Debug, Parser)]
-#[command(name = "ringway", version, styles = STYLES, propagate_version = true, after_help = EXAMPLES)]
+#[command(
+    name = "ringway",
+    version = VERSION,
+    styles = STYLES,
+    propagate_version = true,
+    after_help = format!("{EXAMPLES}\n\n{}", exit::listed())
+)]
 pub(crate) struct Said {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -29,15 +39,7 @@ Examples:
   ringway run --listen :8080 --to localhost:3000     a reverse proxy in one line
   ringway validate -f conf/                          find what is wrong before anyone runs it
   ringway explain -f conf/ GET https://shop.example/cart
-                                                     which route would serve this, and why no other
-
-Exit codes:
-  0  all is well
-  1  problems were found, or the request would not be served
-  2  the command line is wrong
-  3  could not start
-  4  stopped by a second signal before everything was finished
-  5  a fault of ringway's own: please report it";
+                                                     which route would serve this, and why no other";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -95,13 +97,14 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "One line")]
     pub(crate) tls_key: Vec<PathBuf>,
 
-    /// Print the manifests that --listen and --to stand for, and exit.
-    #[arg(long, requires = "listen", help_heading = "One line")]
+    /// Print the manifests that --listen and --to stand for, without private keys, and exit.
+    #[arg(long, help_heading = "One line")]
     pub(crate) print: bool,
 
     /// Also serve the demo backend, for trying things out.
     #[arg(
         long,
+        env = "RINGWAY_DEMO_BACKEND",
         value_name = "ADDRESS:PORT",
         num_args = 0..=1,
         require_equals = true,
@@ -111,7 +114,7 @@ pub(crate) struct Run {
     pub(crate) demo_backend: Option<std::net::SocketAddr>,
 
     /// Data threads. Default: one for each CPU that this process may use.
-    #[arg(long, env = "RINGWAY_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Process")]
+    #[arg(long, env = "RINGWAY_THREADS", value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Process")]
     pub(crate) threads: Option<u16>,
 
     /// Pin each data thread to a CPU, even if others use it too.
@@ -151,17 +154,19 @@ pub(crate) struct Run {
         long,
         env = "RINGWAY_ROUTE_METRICS",
         value_name = "N",
+        allow_negative_numbers = true,
         default_value_t = 0,
         value_parser = clap::value_parser!(u16).range(..=1000),
         help_heading = "Operation"
     )]
     pub(crate) route_metrics: u16,
 
-    /// Where /ready, /live, /metrics, /config and /status are answered: an address, or `off`. Repeatable.
+    /// Where /ready, /live, /metrics, /config and /status are answered: an address, `:PORT` on loopback, or `off`.
+    /// Repeatable. Default: `:15000`.
     #[arg(
         long,
         env = "RINGWAY_ADMIN_ADDR",
-        value_name = "ADDRESS:PORT|off",
+        value_name = "[ADDRESS]:PORT|off",
         value_delimiter = ',',
         help_heading = "Operation"
     )]
@@ -181,7 +186,7 @@ pub(crate) struct Run {
 
 #[derive(Args, Debug)]
 pub(crate) struct Logs {
-    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or by module: `info,ringway_proxy=debug`.
+    /// What is logged: `off`, `error`, `warn`, `info`, `debug`, `trace`, or by crate: `warn,ringway_proxy=debug`.
     #[arg(
         long,
         env = "RINGWAY_LOG_LEVEL",
@@ -195,19 +200,13 @@ pub(crate) struct Logs {
     #[arg(long, env = "RINGWAY_LOG_FORMAT", value_enum, default_value_t, help_heading = "Logs")]
     pub(crate) log_format: LogFormat,
 
-    /// One line for each request. `text` is Envoy's default format.
-    #[arg(long, env = "RINGWAY_ACCESS_LOG", value_enum, default_value_t, help_heading = "Logs")]
-    pub(crate) access_log: AccessLog,
+    /// One line for each request. `text` is Envoy's default format. Default: `off`, or `text` with --access-log-file.
+    #[arg(long, env = "RINGWAY_ACCESS_LOG", value_enum, help_heading = "Logs")]
+    pub(crate) access_log: Option<AccessLog>,
 
-    /// Where these lines go: a file, reopened on HUP and USR1, or - for standard output.
-    #[arg(
-        long,
-        env = "RINGWAY_ACCESS_LOG_FILE",
-        value_name = "FILE",
-        default_value = "-",
-        help_heading = "Logs"
-    )]
-    pub(crate) access_log_file: PathBuf,
+    /// Where these lines go: a file, reopened on HUP and USR1, or - for standard output. Default: `-`.
+    #[arg(long, env = "RINGWAY_ACCESS_LOG_FILE", value_name = "FILE", help_heading = "Logs")]
+    pub(crate) access_log_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -226,9 +225,8 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum AccessLog {
-    #[default]
     Off,
     Text,
     Json,
@@ -244,11 +242,16 @@ pub(crate) struct Manifests {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  ringway validate -f conf/\n  kustomize build . | ringway validate -f - -o json\n\nWhat each code means: docs/validation-codes.md"
+    after_help = "Examples:\n  ringway validate -f conf/\n  kustomize build . | ringway validate -f - -o json\n  ringway validate -f <(kustomize build .)\n  ringway validate --explain RW1405           what a code means, and what to do"
 )]
 pub(crate) struct Validate {
-    #[command(flatten)]
-    pub(crate) manifests: Manifests,
+    /// Manifests: directories, files, or - for standard input. Repeatable.
+    #[arg(short = 'f', long = "file", value_name = "DIR|FILE|-", required_unless_present = "explain")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Say what a code of a finding means, and what to do about it; `all` for every code.
+    #[arg(long, value_name = "CODE|all", conflicts_with = "files")]
+    pub(crate) explain: Option<String>,
 
     /// How problems are printed.
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
@@ -322,9 +325,12 @@ pub(crate) struct Explain {
 }
 
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  ringway demo-backend --listen 127.0.0.1:3001\n  curl 'http://127.0.0.1:3001/cart?item=1'"
+)]
 pub(crate) struct DemoBackend {
     /// Where it listens.
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3000")]
+    #[arg(long, env = "RINGWAY_DEMO_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3000")]
     pub(crate) listen: std::net::SocketAddr,
 }
 
@@ -355,5 +361,31 @@ mod tests {
             let expected = format!("RINGWAY_{}", name.replace('-', "_").to_uppercase());
             assert_eq!(flag.get_env().and_then(|name| name.to_str()), Some(&*expected));
         }
+    }
+
+    #[test]
+    fn the_document_lists_every_flag_of_run_that_has_a_variable() {
+        let document = include_str!("../../../docs/cli.md");
+        let (_, section) = document.split_once("## Flags of `run`").expect("a section of its own");
+        let mut written: Vec<(String, String)> = section
+            .lines()
+            .filter_map(|line| {
+                let mut cells = line.strip_prefix("| `")?.split('`');
+                let flag = cells.next()?.split([' ', '[']).next()?.trim_start_matches('-').to_owned();
+                Some((flag, cells.nth(1)?.to_owned()))
+            })
+            .collect();
+        written.sort();
+        let command = Said::command();
+        let run = command.get_subcommands().find(|command| command.get_name() == "run").unwrap();
+        let mut expected: Vec<(String, String)> = run
+            .get_arguments()
+            .filter_map(|argument| {
+                let flag = argument.get_long().unwrap_or("DIR\\|FILE\\|-");
+                Some((flag.trim_start_matches('-').to_owned(), argument.get_env()?.to_str()?.to_owned()))
+            })
+            .collect();
+        expected.sort();
+        assert_eq!(written, expected);
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use ringway_config::pack;
@@ -78,12 +79,21 @@ pub struct Problem {
 pub enum Effect {
     /// The whole file does not count: what it last said stays in force.
     FileKept,
+    /// The whole file does not count, and never said anything: it is as good as empty.
+    FileEmpty,
     /// One object does not count: another definition of it is in force.
     ObjectIgnored,
     /// It counts, but probably does not do what is meant.
     Warned,
     /// None; an object of a kind that is not read, for example.
     Noted,
+}
+
+impl Effect {
+    /// Whether the whole file does not count as it is.
+    pub fn costs_the_file(self) -> bool {
+        matches!(self, Self::FileKept | Self::FileEmpty)
+    }
 }
 
 impl fmt::Display for Problem {
@@ -157,16 +167,11 @@ impl Inventory {
         let text = match reading {
             Reading::Text(text) => text,
             Reading::Unreadable(reason) => {
+                let effect = self.effect_of_a_fault(&source);
                 let file = self.files.entry(Arc::clone(&source)).or_default();
                 let message = format!("cannot be read: {reason}");
-                file.problems = vec![Problem {
-                    file: source,
-                    line: None,
-                    column: None,
-                    code: None,
-                    effect: Effect::FileKept,
-                    message,
-                }];
+                file.problems =
+                    vec![Problem { file: source, line: None, column: None, code: None, effect, message }];
                 return;
             }
             Reading::Gone => return self.replace(&source, None, touched),
@@ -180,10 +185,20 @@ impl Inventory {
         match before.next(&source, text, &known) {
             Ok(read) => self.replace(&source, Some(read), touched),
             Err(findings) => {
-                let problems = findings.iter().map(|finding| Problem::found(finding, 0)).collect();
+                let fault = self.effect_of_a_fault(&source);
+                let problems = findings.iter().map(|finding| Problem::found(finding, 0, fault)).collect();
                 self.files.entry(source).or_default().problems = problems;
             }
         }
+    }
+
+    /// What it means that this file, or directory, does not count as it is now.
+    fn effect_of_a_fault(&self, source: &SourceName) -> Effect {
+        let here_or_below = |name: &str| {
+            *name == **source || Path::new(name).parent().is_some_and(|above| above == Path::new(&**source))
+        };
+        let said = |(name, file): (&SourceName, &File)| !file.entries.is_empty() && here_or_below(name);
+        if self.files.iter().any(said) { Effect::FileKept } else { Effect::FileEmpty }
     }
 
     /// Puts what a file says now in the place of what it said. Only what changed is touched.
@@ -197,7 +212,9 @@ impl Inventory {
         let mut file = File::default();
         for chunk in &read.chunks {
             let problems = chunk.said.findings.iter();
-            file.problems.extend(problems.map(|finding| Problem::found(finding, chunk.lines_before)));
+            file.problems.extend(
+                problems.map(|finding| Problem::found(finding, chunk.lines_before, Effect::FileKept)),
+            );
             let is_new = !were.contains(&Arc::as_ptr(&chunk.said));
             for it in &chunk.said.objects {
                 let line = it.line + chunk.lines_before;
@@ -272,9 +289,10 @@ impl Inventory {
 }
 
 impl Problem {
-    fn found(finding: &Finding, lines_before: u32) -> Self {
+    /// `fault` is the effect of a finding that costs the whole file.
+    fn found(finding: &Finding, lines_before: u32, fault: Effect) -> Self {
         let effect = match finding.severity {
-            _ if is_fatal(finding) => Effect::FileKept,
+            _ if is_fatal(finding) => fault,
             Severity::Error => Effect::ObjectIgnored,
             Severity::Warning => Effect::Warned,
             Severity::Notice => Effect::Noted,
@@ -392,6 +410,30 @@ mod tests {
         let gone = Found { source: "x.yaml".into(), reading: Reading::Gone };
         assert_eq!(inventory.take(vec![gone]).deletes.len(), 1);
         assert_eq!((inventory.problems(), inventory.files()), (vec![], 0));
+    }
+
+    #[test]
+    fn what_never_said_anything_counts_as_empty_and_keeps_nothing() {
+        let mut inventory = Inventory::default();
+        let broken = |source: &str| text(source, "kind: [");
+        let unreadable =
+            |source: &str| Found { source: source.into(), reading: Reading::Unreadable("denied".into()) };
+        let effects = |inventory: &Inventory| -> Vec<(String, Effect)> {
+            inventory.problems().iter().map(|problem| (problem.file.to_string(), problem.effect)).collect()
+        };
+        inventory.take(vec![broken("d/a.yaml"), unreadable("d/b.yaml"), unreadable("e")]);
+        let empty = ["d/a.yaml", "d/b.yaml", "e"].map(|file| (file.to_owned(), Effect::FileEmpty));
+        assert_eq!(effects(&inventory), empty);
+
+        inventory.take(vec![text("d/a.yaml", &service("a", 1)), text("d/b.yaml", &service("b", 1))]);
+        inventory.take(vec![broken("d/a.yaml"), unreadable("d")]);
+        let kept = ["d", "d/a.yaml"].map(|file| (file.to_owned(), Effect::FileKept));
+        assert_eq!(effects(&inventory)[..2], kept);
+
+        // One that comes back broken after it was deleted has nothing left to keep.
+        inventory.take(vec![Found { source: "d/a.yaml".into(), reading: Reading::Gone }]);
+        inventory.take(vec![broken("d/a.yaml")]);
+        assert!(effects(&inventory).contains(&("d/a.yaml".to_owned(), Effect::FileEmpty)));
     }
 
     #[test]

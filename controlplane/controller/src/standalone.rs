@@ -264,8 +264,7 @@ impl<D: DataPlane> Standalone<D> {
         let first = report.generation == 0;
         // Whoever sees the number finds what was read in force: the report is ours until then.
         report.scans += 1;
-        report.rejections +=
-            problems.iter().filter(|problem| problem.effect == Effect::FileKept).count() as u64;
+        report.rejections += problems.iter().filter(|problem| problem.effect.costs_the_file()).count() as u64;
         report.problems = problems;
         report.files = self.inventory.files();
         if changed == Changes::default() && !first {
@@ -311,6 +310,9 @@ impl<D: DataPlane> Standalone<D> {
         for problem in problems.iter().filter(|problem| !self.told.contains(*problem)) {
             match problem.effect {
                 Effect::FileKept => tracing::error!("{problem}; what the file said before stays in force"),
+                Effect::FileEmpty => {
+                    tracing::error!("{problem}; nothing was there before: it counts as empty")
+                }
                 Effect::ObjectIgnored | Effect::Warned => tracing::warn!("{problem}"),
                 Effect::Noted => tracing::info!("{problem}"),
             }

@@ -349,6 +349,19 @@ impl Gateway {
         status
     }
 
+    /// Tells it again and again, until it has ended: signals that follow the first one at once do not count.
+    pub fn insist(&mut self, signal: Signal) -> ExitStatus {
+        let status = eventually("the gateway ends", || {
+            let ended = self.child.try_wait().expect("it is our child");
+            if ended.is_none() {
+                self.signal(signal);
+            }
+            ended
+        });
+        self.ended = Some(status);
+        status
+    }
+
     /// Tells it to stop and waits until it has.
     pub fn stop(mut self) -> ExitStatus {
         self.signal(Signal::TERM);

@@ -44,7 +44,7 @@ fn where_io_uring_is_forbidden_epoll_carries_the_traffic_and_the_log_says_why() 
     gateway.wait_until_ready();
     let line = gateway.logged("data threads run");
     assert!(line.contains("driver=\"epoll\"") && line.contains("io_uring cannot be used"), "{line}");
-    assert_eq!(gateway.metric("ringway_driver_info", "driver=\"epoll\""), 1.0);
+    assert_eq!(gateway.metric("ringway_driver_info", "driver=\"epoll\",reason=\"forbidden\""), 1.0);
     let mut client = ringway_e2e::Connection::open(("127.0.0.1", port.number()));
     assert_eq!(client.get("app.test", "/").backend().as_deref(), Some("app"));
     assert!(gateway.stop().success());
@@ -62,20 +62,20 @@ fn io_uring_that_was_asked_for_and_is_forbidden_is_an_error_that_says_what_to_do
 /// beside the flags.
 const VARIABLES: [(&str, &str, i32, &str); 15] = [
     ("CONFIG", "/nowhere", 3, "/nowhere"),
-    ("THREADS", "many", 2, "--threads"),
+    ("THREADS", "many", 2, "RINGWAY_THREADS (--threads"),
     ("PIN", "maybe", 2, "--pin"),
     ("DRIVER", "horses", 2, "--driver"),
-    ("LIMITS", "nope=1", 2, "nope"),
+    ("LIMITS", "nope=1", 2, "RINGWAY_LIMITS (--limit)"),
     ("TRUSTED_PROXIES", "everyone", 2, "everyone"),
     ("ALLOW_EXTERNAL_NAME", "maybe", 2, "--allow-external-name"),
     ("ROUTE_METRICS", "all", 2, "--route-metrics"),
     ("ADMIN_ADDR", "nowhere", 2, "nowhere"),
     ("DRAIN_DELAY", "soon", 2, "--drain-delay"),
     ("DRAIN_TIMEOUT", "later", 2, "--drain-timeout"),
-    ("LOG_LEVEL", "a=b=c", 3, "--log-level"),
+    ("LOG_LEVEL", "loud", 2, "RINGWAY_LOG_LEVEL (--log-level): `loud`"),
     ("LOG_FORMAT", "prose", 2, "--log-format"),
     ("ACCESS_LOG", "verse", 2, "--access-log"),
-    ("ACCESS_LOG_FILE", "/nowhere/log", 3, "/nowhere/log"),
+    ("ACCESS_LOG_FILE", "/nowhere/log", 3, "RINGWAY_ACCESS_LOG_FILE (--access-log-file)"),
 ];
 
 #[test]

@@ -24,8 +24,55 @@ pub enum Driver {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DriverChoice {
     kind: Kind,
-    /// In words, for the log and `ringway_driver_info`.
+    /// In one word, for `ringway_driver_info`.
+    pub cause: Cause,
+    /// In words, for the log.
     pub reason: String,
+}
+
+/// Why a driver was chosen: few enough to be a metric's label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// epoll was asked for.
+    Asked,
+    /// io_uring is permitted by kernel and policy.
+    Permitted,
+    /// io_uring is permitted, but the kernel does not know our flags.
+    OldKernel,
+    /// io_uring is forbidden: by seccomp or by `kernel.io_uring_disabled`.
+    Forbidden,
+    /// The kernel has no io_uring, or a policy says so.
+    Missing,
+    /// io_uring cannot be set up for another reason, such as too little memory; the log says which.
+    Failed,
+}
+
+impl Cause {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Asked, Self::Permitted, Self::OldKernel, Self::Forbidden, Self::Missing, Self::Failed];
+
+    /// As the label has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Permitted => "permitted",
+            Self::OldKernel => "old_kernel",
+            Self::Forbidden => "forbidden",
+            Self::Missing => "missing",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Why io_uring cannot be used.
+    fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => Self::Forbidden,
+            // ENOSYS.
+            io::ErrorKind::Unsupported => Self::Missing,
+            _ => Self::Failed,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +91,9 @@ impl Driver {
     /// Tries what was asked for. Run it on a thread of its own: it builds and drops a ring.
     pub fn choose(self) -> io::Result<DriverChoice> {
         match self {
-            Self::Epoll => Ok(DriverChoice { kind: Kind::Epoll, reason: "asked for".into() }),
+            Self::Epoll => {
+                Ok(DriverChoice { kind: Kind::Epoll, cause: Cause::Asked, reason: "asked for".into() })
+            }
             Self::IoUring => ring().map_err(|error| {
                 io::Error::new(
                     error.kind(),
@@ -56,6 +105,7 @@ impl Driver {
             }),
             Self::Auto => Ok(ring().unwrap_or_else(|error| DriverChoice {
                 kind: Kind::Epoll,
+                cause: Cause::of(&error),
                 reason: format!("io_uring cannot be used: {error}"),
             })),
         }
@@ -75,13 +125,17 @@ impl DriverChoice {
 fn ring() -> io::Result<DriverChoice> {
     let refused = match builder(Kind::Ring).build() {
         Ok(_) => {
-            return Ok(DriverChoice { kind: Kind::Ring, reason: "permitted by kernel and policy".into() });
+            return Ok(DriverChoice {
+                kind: Kind::Ring,
+                cause: Cause::Permitted,
+                reason: "permitted by kernel and policy".into(),
+            });
         }
         Err(error) => error,
     };
     builder(Kind::PlainRing).build()?;
     let reason = format!("permitted, but without our flags ({refused}): a kernel before 6.0");
-    Ok(DriverChoice { kind: Kind::PlainRing, reason })
+    Ok(DriverChoice { kind: Kind::PlainRing, cause: Cause::OldKernel, reason })
 }
 
 fn builder(kind: Kind) -> RuntimeBuilder<monoio::time::TimeDriver<IoUringDriver>> {
@@ -105,3 +159,17 @@ pub(crate) fn run_on(choice: &DriverChoice, main: impl Future<Output = ()>) -> i
 
 // `FusionDriver` would choose by itself and hide why.
 const _: Option<FusionDriver> = None;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_answers_has_its_word() {
+        // EPERM and EACCES are policies' answers, ENOSYS is an old kernel's, ENOMEM that of a low memlock limit.
+        for (code, expected) in [(1, "forbidden"), (13, "forbidden"), (38, "missing"), (12, "failed")] {
+            assert_eq!(Cause::of(&io::Error::from_raw_os_error(code)).name(), expected, "{code}");
+        }
+        assert_eq!(Driver::Epoll.choose().unwrap().cause, Cause::Asked);
+    }
+}

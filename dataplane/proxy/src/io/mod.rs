@@ -11,7 +11,7 @@ mod machine;
 mod memory;
 mod stream;
 
-pub use driver::{Driver, DriverChoice};
+pub use driver::{Cause, Driver, DriverChoice};
 pub use listen::{Inherited, Sockets};
 pub use machine::{Machine, Mailboxes, Unattached};
 pub use memory::give_back_memory;
