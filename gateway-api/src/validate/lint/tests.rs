@@ -1,0 +1,376 @@
+//! What statuses say is found as findings, at their places.
+
+use serde_json::json;
+
+use super::super::admit;
+use super::*;
+use crate::manifest::parse;
+use crate::translate::{Options, Status, Translator};
+use crate::world::Changes;
+
+const WORLD: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  gatewayClassName: ringway
+  listeners:
+  - {name: http, port: 80, protocol: HTTP}
+  - name: https
+    port: 443
+    protocol: HTTPS
+    tls:
+      certificateRefs:
+      - name: cert
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web}
+spec:
+  parentRefs:
+  - {name: edge, sectionName: http}
+  - {name: other}
+  rules:
+  - backendRefs:
+    - {name: a, port: 80}
+    - {name: b, namespace: shop, port: 80}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: tls}
+spec:
+  targetRefs: [{group: '', kind: Service, name: a}]
+  validation: {hostname: example.com, wellKnownCACertificates: System}
+";
+
+fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
+    json!({"type": kind, "status": status, "reason": reason, "message": message})
+}
+
+fn shown(text: &str, statuses: impl IntoIterator<Item = (Kind, &'static str, Value)>) -> Vec<String> {
+    let (documents, errors) = parse("in.yaml".into(), text);
+    assert_eq!(errors, []);
+    let admitted = admit(documents);
+    assert_eq!(admitted.findings, []);
+    let statuses = statuses.into_iter();
+    let statuses =
+        statuses.map(|(kind, name, status)| (ObjectKey::new(kind, "default", name), status)).collect();
+    let findings = lint(&admitted.documents, &statuses, []);
+    findings
+        .iter()
+        .map(|finding| {
+            let Finding { code, place, field, message, .. } = finding;
+            format!("{}:{} {code} {field}: {message}", place.line, place.column)
+        })
+        .collect()
+}
+
+#[test]
+fn a_condition_is_told_at_the_fields_that_it_names() {
+    let accepted = condition("Accepted", "True", "Accepted", "The route is accepted");
+    let resolved = condition(
+        "ResolvedRefs",
+        "False",
+        "BackendNotFound",
+        "spec.rules[0].backendRefs[0]: Service default/a not found; spec.rules[0].backendRefs[1]: no ReferenceGrant \
+             lets this HTTPRoute use Service shop/b; and 2 more",
+    );
+    let parent = |section: Option<&str>, conditions: &[&Value]| {
+        let mut reference = json!({"name": "edge"});
+        if let Some(section) = section {
+            reference["sectionName"] = json!(section);
+        }
+        json!({"parentRef": reference, "controllerName": "x/y", "conditions": conditions})
+    };
+    let gateway = json!({
+        "conditions": [
+            condition("Accepted", "True", "ListenersNotValid", "Listeners that are not accepted: https; accepted: http"),
+            condition("ResolvedRefs", "False", "ListenersNotResolved", "References of listeners: https"),
+        ],
+        "listeners": [
+            {"name": "http", "attachedRoutes": 1, "conditions": [
+                condition("Accepted", "True", "Accepted", "The listener is accepted"),
+            ]},
+            {"name": "https", "attachedRoutes": 0, "conditions": [
+                condition("ResolvedRefs", "False", "InvalidCertificateRef",
+                    "tls.certificateRefs[0]: Secret default/cert not found"),
+                condition("Programmed", "False", "Invalid", "tls.certificateRefs[0]: Secret default/cert not found"),
+            ]},
+        ],
+    });
+    let route = json!({"parents": [parent(Some("http"), &[&accepted, &resolved])]});
+    assert_eq!(
+        shown(WORLD, [(Kind::Gateway, "edge", gateway), (Kind::HTTPRoute, "web", route)]),
+        [
+            "13:9 RW2104 spec.listeners[1].tls.certificateRefs[0]: Secret default/cert not found",
+            "21:5 RW2201 spec.parentRefs[1]: Gateway default/other not found",
+            "24:7 RW2210 spec.rules[0].backendRefs[0]: Service default/a not found",
+            "25:7 RW2211 spec.rules[0].backendRefs[1]: no ReferenceGrant lets this HTTPRoute use Service shop/b; \
+                 and 2 more",
+            "31:16 RW2301 spec.targetRefs[0]: Service default/a not found",
+        ]
+    );
+}
+
+#[test]
+fn what_has_no_status_is_nobodys() {
+    let text = "\
+{apiVersion: gateway.networking.k8s.io/v1, kind: GatewayClass, metadata: {name: a}, spec: {controllerName: x/y}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: a}, spec: {gatewayClassName: a, listeners: [{name: a, port: 1, protocol: HTTP}]}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: b}, spec: {gatewayClassName: b, listeners: [{name: a, port: 1, protocol: HTTP}]}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: TCPRoute, metadata: {name: a}, spec: {rules: [{backendRefs: [{name: a, port: 1}]}]}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: GRPCRoute, metadata: {name: a}, spec: {parentRefs: [{name: a}, {kind: Service, group: '', name: a}]}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: ListenerSet, metadata: {name: a}, spec: {parentRef: {name: c, namespace: d}, listeners: [{name: a, port: 1, protocol: HTTP}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: [{port: 1}]}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: BackendTLSPolicy, metadata: {name: a}, spec: {targetRefs: [{group: '', kind: Service, name: a}], validation: {hostname: a, wellKnownCACertificates: System}}}
+---
+{apiVersion: gateway.networking.x-k8s.io/v1alpha1, kind: XBackend, metadata: {name: a}, spec: {type: ExternalHostname, externalHostname: {hostname: a}, port: {port: 1}}}
+";
+    let told: Vec<String> = shown(text, [])
+        .iter()
+        .map(|shown| shown.split_once(' ').expect("place and finding").1.to_owned())
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "RW2002 spec.gatewayClassName: GatewayClass a is another controller's",
+            "RW2001 spec.gatewayClassName: GatewayClass b not found",
+            "RW2203 spec: there are no parentRefs, so nothing leads here",
+            "RW2202 spec.parentRefs[0]: Gateway default/a is not served by ringway",
+            "RW2202 spec.parentRefs[1]: Service default/a is not served by ringway",
+            "RW2201 spec.parentRef: Gateway d/c not found",
+            "RW2305 spec.targetRefs: no route of ringway's leads to its targets",
+            "RW2307 : no route leads here",
+        ]
+    );
+}
+
+/// Where a condition is found in a status: of the Gateway, of its listener, or of a parent of the route.
+fn one(place: &str, condition: Value) -> Vec<String> {
+    let sound = json!([]);
+    let (gateway, listener, route) = match place {
+        "gateway" => (json!([condition]), sound.clone(), sound),
+        "listener" => (sound.clone(), json!([condition]), sound),
+        _ => (sound.clone(), sound, json!([condition])),
+    };
+    let parent =
+        |reference: Value| json!({"parentRef": reference, "controllerName": "x/y", "conditions": route});
+    let statuses = [
+        (
+            Kind::Gateway,
+            "edge",
+            json!({"conditions": gateway, "listeners": [
+                {"name": "http", "attachedRoutes": 1, "conditions": listener}]}),
+        ),
+        (
+            Kind::HTTPRoute,
+            "web",
+            json!({"parents": [
+                parent(json!({"name": "edge", "sectionName": "http", "kind": "Gateway"})), parent(json!({"name": "other"}))]}),
+        ),
+        (Kind::BackendTLSPolicy, "tls", json!({"ancestors": []})),
+    ];
+    shown(WORLD, statuses)
+}
+
+#[test]
+fn each_reason_has_its_code() {
+    for (place, kind, status, reason, expected) in [
+        ("gateway", "Accepted", "False", "InvalidParameters", "RW2004"),
+        ("gateway", "Accepted", "False", "UnsupportedAddress", "RW2005"),
+        ("gateway", "Programmed", "False", "AddressNotUsable", "RW2005"),
+        ("gateway", "ResolvedRefs", "False", "InvalidClientCertificateRef", "RW2006"),
+        ("gateway", "InsecureFrontendValidationMode", "True", "ConfigurationChanged", "RW2007"),
+        ("listener", "Accepted", "False", "HostnameConflict", "RW2101"),
+        ("listener", "Accepted", "False", "PortUnavailable", "RW2102"),
+        ("listener", "Accepted", "False", "UnsupportedProtocol", "RW2103"),
+        ("listener", "Accepted", "False", "Surprise", "RW2111"),
+        ("listener", "ResolvedRefs", "False", "RefNotPermitted", "RW2105"),
+        ("listener", "ResolvedRefs", "False", "InvalidCACertificateRef", "RW2106"),
+        ("listener", "ResolvedRefs", "False", "InvalidRouteKinds", "RW2107"),
+        ("listener", "OverlappingTLSConfig", "True", "OverlappingHostnames", "RW2108"),
+        ("route", "Accepted", "False", "NoMatchingParent", "RW2204"),
+        ("route", "Accepted", "False", "NotAllowedByListeners", "RW2205"),
+        ("route", "Accepted", "False", "NoMatchingListenerHostname", "RW2206"),
+        ("route", "Accepted", "False", "Conflicted", "RW2207"),
+        ("route", "Accepted", "False", "IncompatibleFilters", "RW2208"),
+        ("route", "Accepted", "False", "Surprise", "RW2214"),
+        ("route", "PartiallyInvalid", "True", "UnsupportedValue", "RW2209"),
+        ("route", "ResolvedRefs", "False", "InvalidKind", "RW2212"),
+        ("route", "ResolvedRefs", "False", "UnsupportedProtocol", "RW2213"),
+    ] {
+        let shown = one(place, condition(kind, status, reason, "spec: why"));
+        assert!(
+            matches!(&shown[..], [only] if only.contains(expected) && only.ends_with("spec: why")),
+            "{shown:?}"
+        );
+    }
+}
+
+#[test]
+fn what_holds_is_not_told() {
+    for (place, kind, status, reason) in [
+        ("gateway", "Accepted", "True", "Accepted"),
+        ("gateway", "Programmed", "True", "Programmed"),
+        ("gateway", "Accepted", "False", "ListenersNotValid"),
+        ("listener", "Conflicted", "False", "NoConflicts"),
+        ("listener", "Programmed", "False", "Invalid"),
+        ("route", "Accepted", "True", "Accepted"),
+        ("route", "ResolvedRefs", "True", "ResolvedRefs"),
+    ] {
+        assert_eq!(
+            one(place, condition(kind, status, reason, "good")),
+            Vec::<String>::new(),
+            "{kind} {reason}"
+        );
+    }
+}
+
+#[test]
+fn an_annotation_that_is_not_understood_is_told_by_its_key() {
+    let note = "metadata.annotations: ringway.dev/limit: \"x\" is no number";
+    let told = one("route", condition("Accepted", "True", "Accepted", note));
+    assert_eq!(told, ["17:1 RW2008 metadata.annotations[\"ringway.dev/limit\"]: \"x\" is no number"]);
+}
+
+#[test]
+fn a_listener_without_routes_is_worth_a_notice() {
+    let listener = json!({"name": "http", "attachedRoutes": 0, "conditions": []});
+    let told = shown(WORLD, [(Kind::Gateway, "edge", json!({"conditions": [], "listeners": [listener]}))]);
+    assert_eq!(told[0], "7:5 RW2110 spec.listeners[0]: no route is attached");
+}
+
+/// From text to findings, through the translation itself: what its sentences say is found at their fields.
+fn translated(text: &str) -> Vec<String> {
+    let (documents, errors) = parse("in.yaml".into(), text);
+    assert_eq!(errors, []);
+    let admitted = admit(documents);
+    assert_eq!(admitted.findings, []);
+    let objects = admitted.documents.iter().map(|document| document.object().expect("it was admitted"));
+    let mut translator = Translator::new(Options::standalone(vec![[127, 0, 0, 1].into()]));
+    translator.apply(Changes::all(objects.flatten()));
+    let translation = translator.translation();
+    let json = |status: &Status| serde_json::to_value(status).expect("a status is JSON");
+    let statuses = translation.statuses.iter().map(|(key, status)| (key.clone(), json(status))).collect();
+    let remarks = translation.notices.iter().map(|notice| (&notice.object, &*notice.message));
+    let findings = lint(&admitted.documents, &statuses, remarks);
+    let shown = |finding: &Finding| format!("{} {} {}", finding.place.line, finding.code, finding.field);
+    findings.iter().map(shown).collect()
+}
+
+const SOUND: &str = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  gatewayClassName: ringway
+  listeners:
+  - {name: http, port: 80, protocol: HTTP}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web}
+spec:
+  parentRefs: [{name: edge}]
+  hostnames: [example.com]
+  rules:
+  - backendRefs:
+    - {name: web, port: 80}
+";
+
+#[test]
+fn a_sound_world_has_no_findings() {
+    assert_eq!(translated(SOUND), Vec::<String>::new());
+}
+
+#[test]
+fn what_translation_refuses_is_found_where_it_stands() {
+    let listener = "  - {name: http, port: 80, protocol: HTTP}\n";
+    let backend = "    - {name: web, port: 80}\n";
+    let parent = "[{name: edge}]";
+    for (old, new, expected) in [
+        (backend, "    - {name: wep, port: 80}\n", &["22 RW2210 spec.rules[0].backendRefs[0]"][..]),
+        (backend, "    - {name: web, port: 81}\n", &["22 RW2210 spec.rules[0].backendRefs[0]"]),
+        (
+            backend,
+            "    - {name: a, port: 80}\n    - {name: web, namespace: shop, port: 80}\n    - {kind: Pod, name: a}\n",
+            &[
+                "22 RW2210 spec.rules[0].backendRefs[0]",
+                "23 RW2211 spec.rules[0].backendRefs[1]",
+                "24 RW2212 spec.rules[0].backendRefs[2]",
+            ],
+        ),
+        (
+            "spec: {ports: [{port: 80}]}",
+            "spec: {type: ExternalName, externalName: example.com, ports: [{port: 80}]}",
+            &["22 RW2215 spec.rules[0].backendRefs[0]"],
+        ),
+        (
+            "spec: {ports: [{port: 80}]}",
+            "spec: {ports: [{port: 80, appProtocol: https}]}",
+            &["22 RW2213 spec.rules[0].backendRefs[0]"],
+        ),
+        (
+            listener,
+            "  - {name: http, port: 80, protocol: HTTP}\n  - {name: https, port: 443, protocol: HTTPS, \
+                 allowedRoutes: {kinds: [{kind: TCPRoute}]}, tls: {certificateRefs: [{name: a}]}}\n",
+            &[
+                "8 RW2107 spec.listeners[1].allowedRoutes.kinds[0]",
+                "8 RW2104 spec.listeners[1].tls.certificateRefs[0]",
+            ],
+        ),
+        (parent, "[{name: egde}]", &["7 RW2110 spec.listeners[0]", "18 RW2201 spec.parentRefs[0]"]),
+        (
+            parent,
+            "[{name: edge, sectionName: https}]",
+            &["7 RW2110 spec.listeners[0]", "18 RW2204 spec.parentRefs[0]"],
+        ),
+        (
+            listener,
+            "  - {name: http, port: 80, protocol: HTTP, hostname: example.org}\n",
+            &["7 RW2110 spec.listeners[0]", "19 RW2206 spec.hostnames"],
+        ),
+        (
+            listener,
+            "  - {name: http, port: 80, protocol: HTTP, allowedRoutes: {kinds: [{kind: GRPCRoute}]}}\n",
+            &["7 RW2110 spec.listeners[0]", "18 RW2205 spec.parentRefs[0]"],
+        ),
+        (
+            listener,
+            "  - {name: http, port: 80, protocol: HTTP}\n  - {name: tcp, port: 80, protocol: TCP}\n",
+            &["7 RW2101 spec.listeners[0]", "8 RW2101 spec.listeners[1]"],
+        ),
+        (
+            listener,
+            "  - {name: http, port: 80, protocol: HTTP}\n  - {name: https, port: 443, protocol: HTTPS, \
+                 tls: {certificateRefs: [{name: a}]}}\n",
+            &["8 RW2104 spec.listeners[1].tls.certificateRefs[0]"],
+        ),
+        (
+            listener,
+            "  - {name: http, port: 80, protocol: HTTP}\n  - {name: https, port: 443, protocol: HTTPS, \
+                 tls: {certificateRefs: [{name: a, namespace: b}]}}\n",
+            &["8 RW2105 spec.listeners[1].tls.certificateRefs[0]"],
+        ),
+        (
+            "gatewayClassName: ringway",
+            "gatewayClassName: other",
+            &["5 RW2001 spec.gatewayClassName", "18 RW2202 spec.parentRefs[0]"],
+        ),
+    ] {
+        assert!(SOUND.contains(old), "{old}");
+        assert_eq!(translated(&SOUND.replacen(old, new, 1)), expected, "{new}");
+    }
+}
