@@ -11,6 +11,7 @@ mod finding;
 mod form;
 mod kinds;
 mod lint;
+mod nearest;
 mod schema;
 #[cfg(test)]
 mod tests;
