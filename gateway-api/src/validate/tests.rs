@@ -377,6 +377,9 @@ fn the_gateways_rules_hold() {
             ("/spec/listeners/0/port", json!(0), TooSmall, "spec.listeners[0].port"),
             ("/spec/listeners/0/port", json!(65536), TooLarge, "spec.listeners[0].port"),
             ("/spec/listeners/0/port", json!(u64::MAX), TooLarge, "spec.listeners[0].port"),
+            ("/spec/listeners/0/port", json!(1e20), TooLarge, "spec.listeners[0].port"),
+            ("/spec/listeners/0/port", json!(-1e20), TooSmall, "spec.listeners[0].port"),
+            ("/spec/listeners/0/port", json!(80.5), WrongType, "spec.listeners[0].port"),
             ("/spec/listeners/0/port", json!("80"), WrongType, "spec.listeners[0].port"),
             ("/spec/listeners/0/port", json!(80.5), WrongType, "spec.listeners[0].port"),
             ("/spec/listeners/0/protocol", json!("a b"), Malformed, "spec.listeners[0].protocol"),
@@ -990,6 +993,19 @@ spec:
             "in.yaml:15:16: error[RW1202] HTTPRoute/shop/web: spec.rules[1].timeouts.request: is an integer, not a \
              string; quote it: \"5\"",
         ]
+    );
+}
+
+#[test]
+fn a_number_with_too_many_digits_is_too_large_and_no_fraction() {
+    let text =
+        "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: [{port: 99999999999999999999}]}}";
+    let (documents, errors) = parse("in.yaml".into(), text);
+    assert_eq!(errors, []);
+    let shown: Vec<_> = admit(documents).findings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        ["in.yaml:1:70: error[RW1210] Service/default/a: spec.ports[0].port: is more than 65535; lower it"]
     );
 }
 

@@ -1,6 +1,7 @@
 //! Compares a value with its shape and asks the rules. The path is kept as it is walked and written out only
 //! for a finding.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -57,6 +58,7 @@ impl<'v> Checker<'v> {
             Shape::IntegerOf(allowed) => match value.as_i64() {
                 Some(number) if allowed.contains(&number) => {}
                 Some(number) => self.not_one_of(&number.to_string(), allowed),
+                None if beyond_counting(value).is_some() => self.not_one_of("it", allowed),
                 None => self.wrong_type("an integer", value),
             },
             Shape::Text { min, max, form } => self.text(min, max, form, value),
@@ -104,6 +106,13 @@ impl<'v> Checker<'v> {
             Some(_) => {}
             None if value.is_u64() => {
                 self.report("", Code::TooLarge, format!("{value} is more than {max}"), None)
+            }
+            // The text's own digits are lost by now: it is read as a double.
+            None if beyond_counting(value) == Some(Ordering::Greater) => {
+                self.report("", Code::TooLarge, format!("is more than {max}"), None);
+            }
+            None if beyond_counting(value) == Some(Ordering::Less) => {
+                self.report("", Code::TooSmall, format!("is less than {min}"), None);
             }
             None => self.wrong_type("an integer", value),
         }
@@ -284,5 +293,18 @@ impl<'v> Checker<'v> {
         }
         field.push_str(suffix);
         field.strip_prefix('.').map(str::to_owned).unwrap_or(field)
+    }
+}
+
+/// Whether a number is above or below all that an integer can hold. Such a one is no fraction, whatever holds it.
+fn beyond_counting(value: &Value) -> Option<Ordering> {
+    const BOUND: f64 = 9_223_372_036_854_775_808.0;
+    let number = value.as_f64().filter(|_| value.is_f64())?;
+    if number >= BOUND {
+        Some(Ordering::Greater)
+    } else if number < -BOUND {
+        Some(Ordering::Less)
+    } else {
+        None
     }
 }
