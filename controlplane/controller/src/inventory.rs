@@ -425,9 +425,12 @@ mod tests {
         assert_eq!(inventory.take(vec![text("x.yaml", deployment)]), Changes::default());
         assert_eq!(
             inventory.problems()[0].to_string(),
-            "x.yaml:1:1: Deployment/d: a kind that ringway does not read; the object is skipped; nothing, if it is meant for others [RW1102]"
+            "x.yaml:1:1: Deployment/d: ringway does not read this kind, so the object is skipped; nothing to do, if it is meant for others [RW1102]"
         );
         assert_eq!(inventory.problems()[0].effect, Effect::Noted);
+        let slip = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTPRoute\nmetadata: {name: d}\n";
+        inventory.take(vec![text("x.yaml", slip)]);
+        assert_eq!(inventory.problems()[0].effect, Effect::Warned, "a route may be lost");
     }
 
     #[test]

@@ -81,13 +81,15 @@ codes! {
 
     // 11xx: what the object is.
     NoKind = 1101 Error, "`apiVersion` or `kind` is missing", "state both";
-    KindSkipped = 1102 Notice, "a kind that ringway does not read; the object is skipped", "nothing, if it is meant for others";
+    KindSkipped = 1102 Notice, "a kind that ringway does not read; the object is skipped", "nothing to do, if it is meant for others";
     VersionNotServed = 1103 Error, "a version of the kind that is not served", "use a served version";
     NoName = 1104 Error, "`metadata.name` is missing", "name the object";
     BadName = 1105 Error, "`metadata.name` is not a valid name", "use lower-case letters, digits, `-` and, except for Service and Namespace, `.`";
     BadNamespace = 1106 Error, "`metadata.namespace` is not a valid name", "use at most 63 lower-case letters, digits and `-`";
     NamespaceIgnored = 1107 Warning, "a namespace on a kind that has none", "remove `metadata.namespace`";
     DuplicateObject = 1108 Error, "the same object is defined twice", "remove or rename one";
+    KindUnknown = 1109 Warning, "a kind that its API does not have; the object is skipped", "correct `kind` or `apiVersion`";
+    KindNotServed = 1110 Warning, "a kind of the Gateway API that is not served yet; the object is skipped", "nothing to do, if it is meant for others";
 
     // 12xx: the schema.
     MissingField = 1201 Error, "a required field is missing", "add it";
@@ -167,7 +169,7 @@ codes! {
 
     // 20xx: gateways as a whole, by their status.
     ClassMissing = 2001 Error, "a Gateway of a class that does not exist", "correct `gatewayClassName`, or add the GatewayClass";
-    GatewayNotServed = 2002 Warning, "a Gateway of a class that is another controller's", "nothing, if it is meant for others";
+    GatewayNotServed = 2002 Warning, "a Gateway of a class that is another controller's", "nothing to do, if it is meant for others";
     ClassNotAccepted = 2003 Error, "a GatewayClass that is not accepted", "remove what is not supported";
     GatewayNotAccepted = 2004 Error, "a Gateway that is not accepted", "remove what is not supported";
     AddressNotUsable = 2005 Error, "an address that the Gateway cannot have", "use an address of this machine, or none";
@@ -190,7 +192,7 @@ codes! {
 
     // 22xx: routes, by their status.
     ParentMissing = 2201 Error, "a parent that does not exist", "add it, or correct the reference's name and namespace";
-    ParentNotServed = 2202 Warning, "a parent that ringway does not serve", "nothing, if it is meant for others";
+    ParentNotServed = 2202 Warning, "a parent that ringway does not serve", "nothing to do, if it is meant for others";
     RouteWithoutParents = 2203 Warning, "a route that names no parent and so attaches to nothing", "add `parentRefs`";
     NoMatchingListener = 2204 Error, "a parent that has no such listener", "correct `sectionName` or `port`, or remove them";
     NotAllowed = 2205 Error, "no listener of the parent allows this route", "allow its kind and namespace in the listener's `allowedRoutes`";
@@ -210,7 +212,7 @@ codes! {
     PolicyConflict = 2302 Error, "an older policy is in force for the same target", "remove one";
     PolicyAuthority = 2303 Error, "a policy's CA certificate that is missing or cannot be used; connections to its target fail", "add the ConfigMap with `ca.crt`, or correct it";
     PolicyProblem = 2304 Error, "a policy that is not in force", "correct the field";
-    PolicyIdle = 2305 Notice, "a policy for Services that no route of ringway's leads to", "nothing, if it is meant for others";
+    PolicyIdle = 2305 Notice, "a policy for Services that no route of ringway's leads to", "nothing to do, if it is meant for others";
     BackendProblem = 2306 Error, "a backend that cannot be used", "correct the field";
     BackendIdle = 2307 Notice, "a backend that no route leads to", "refer to it, or remove it";
 

@@ -15,6 +15,7 @@ mod nearest;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod unread;
 mod walk;
 
 use std::collections::BTreeMap;
@@ -84,7 +85,7 @@ pub fn check(document: &Document) -> Vec<Finding> {
 }
 
 fn inspect<'v>(value: &'v Value, check: &mut Checker<'v>) {
-    let Some((_, version, _)) = kinds::identity(value) else {
+    let Some((group, version, name)) = kinds::identity(value) else {
         let stated = |field| value.get(field).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
         for field in ["apiVersion", "kind"] {
             if !stated(field) {
@@ -96,7 +97,7 @@ fn inspect<'v>(value: &'v Value, check: &mut Checker<'v>) {
     let Some(kind) = kinds::of(value) else {
         let versions = kinds::versions(value);
         match versions.as_slice() {
-            [] => check.broken("", Code::KindSkipped),
+            [] => unread::inspect(group, name, check),
             known => {
                 let message = format!("version {version} is not served");
                 let hint = Some(format!("use {}", known.join(" or ")));

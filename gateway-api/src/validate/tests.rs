@@ -322,7 +322,7 @@ fn an_object_that_is_not_what_it_should_be_is_told_apart() {
         vec![
             ("/apiVersion", json!(null), NoKind, "apiVersion"),
             ("/kind", json!(7), NoKind, "kind"),
-            ("/kind", json!("HTTPRouter"), KindSkipped, ""),
+            ("/kind", json!("HTTPRouter"), KindUnknown, "kind"),
             ("/apiVersion", json!("gateway.networking.k8s.io/v1alpha2"), VersionNotServed, "apiVersion"),
             ("/metadata/name", json!(null), NoName, "metadata.name"),
             ("/metadata/name", json!("Web"), BadName, "metadata.name"),
@@ -1007,6 +1007,54 @@ fn a_number_with_too_many_digits_is_too_large_and_no_fraction() {
         shown,
         ["in.yaml:1:70: error[RW1210] Service/default/a: spec.ports[0].port: is more than 65535; lower it"]
     );
+}
+
+#[test]
+fn a_slip_in_the_name_of_a_kind_is_no_kind_of_others() {
+    for (api_version, kind, expected) in [
+        (
+            "gateway.networking.k8s.io/v1",
+            "HTPRoute",
+            "warning[RW1109] HTPRoute/x: kind: there is no kind HTPRoute in gateway.networking.k8s.io, so the object \
+             is skipped; did you mean `HTTPRoute`?",
+        ),
+        (
+            "gateway.networking.k8s.io/v1alpha1",
+            "XBackend",
+            "there is no kind XBackend in gateway.networking.k8s.io, so the object is skipped; did you mean \
+             `apiVersion: gateway.networking.x-k8s.io/v1alpha1`, `kind: XBackend`?",
+        ),
+        ("gateway.networking.x-k8s.io/v1alpha1", "XListenerSet", "`kind: ListenerSet`?"),
+        (
+            "gateway.networking.k8s.io/v1",
+            "Path",
+            "; use one of GatewayClass, Gateway, ListenerSet, HTTPRoute,",
+        ),
+        ("gateway.networking.x-k8s.io/v1alpha1", "XMesh", "RW1110] XMesh/x: kind: XMesh is not served yet,"),
+        ("networking.k8s.io/v1", "Gateway", "`apiVersion: gateway.networking.k8s.io/v1`, `kind: Gateway`?"),
+        ("gateway.networkin.k8s.io/v1", "TCPRoute", "`apiVersion: gateway.networking.k8s.io/v1`"),
+        ("gateway.networking.k8s.io", "UDPRoute", "no kind UDPRoute in the core API"),
+        (
+            "v1",
+            "Servcie",
+            "there is no kind Servcie in the core API, so the object is skipped; did you mean `Service`?",
+        ),
+        ("v1", "Pod", "notice[RW1102]"),
+        ("v1", "ServiceAccount", "notice[RW1102]"),
+        ("networking.k8s.io/v1", "Ingress", "notice[RW1102]"),
+        ("networking.istio.io/v1", "Gateway", "notice[RW1102]"),
+        ("policy.linkerd.io/v1beta3", "HTTPRoute", "notice[RW1102]"),
+        (
+            "apps/v1",
+            "Deployment",
+            "ringway does not read this kind, so the object is skipped; nothing to do, if it is meant for others",
+        ),
+    ] {
+        let admitted = admit(vec![read(&object(api_version, kind, json!({})))]);
+        let shown: Vec<_> = admitted.findings.iter().map(ToString::to_string).collect();
+        assert!(matches!(&shown[..], [only] if only.contains(expected)), "{shown:?}");
+        assert!(admitted.documents.is_empty(), "{kind} is skipped");
+    }
 }
 
 #[test]
