@@ -45,6 +45,7 @@ use serde::Serialize;
 
 pub use class::SUPPORTED_FEATURES;
 pub use endpoints::{Slices, endpoints};
+pub use knobs::{ANNOTATION_PREFIX, ANNOTATIONS};
 pub use notice::Notice;
 pub use options::{CONTROLLER, Options};
 pub use status::{Status, Statuses};

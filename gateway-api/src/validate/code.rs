@@ -90,6 +90,7 @@ codes! {
     DuplicateObject = 1108 Error, "the same object is defined twice", "remove or rename one";
     KindUnknown = 1109 Warning, "a kind that its API does not have; the object is skipped", "correct `kind` or `apiVersion`";
     KindNotServed = 1110 Warning, "a kind of the Gateway API that is not served yet; the object is skipped", "nothing to do, if it is meant for others";
+    AnnotationUnknown = 1111 Warning, "an annotation of ringway's that the kind does not have; it is ignored", "remove it, or check its spelling";
 
     // 12xx: the schema.
     MissingField = 1201 Error, "a required field is missing", "add it";

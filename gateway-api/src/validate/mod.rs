@@ -5,6 +5,7 @@
 //! a hint. The tables in `kinds/` say what is allowed; `code.rs` lists what can be found. How objects fit
 //! together is [`lint()`]'s matter.
 
+mod annotations;
 mod code;
 mod defaults;
 mod finding;
@@ -107,6 +108,7 @@ fn inspect<'v>(value: &'v Value, check: &mut Checker<'v>) {
         return;
     };
     inspect_name(kind, value, check);
+    annotations::inspect(name, value, check);
     check.walk(&kind.shape, value);
 }
 

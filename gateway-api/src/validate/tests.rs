@@ -1058,6 +1058,41 @@ fn a_slip_in_the_name_of_a_kind_is_no_kind_of_others() {
 }
 
 #[test]
+fn an_annotation_of_ours_that_is_not_known_or_not_there_is_told_with_the_one_that_was_meant() {
+    let told = |mut value: Value, key: &str| {
+        value["metadata"]["annotations"] = json!({key: "1"});
+        let admitted = admit(vec![read(&value)]);
+        assert_eq!(admitted.documents.len(), 1, "it is only a warning");
+        admitted.findings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    for (value, key, expected) in [
+        (
+            service(),
+            "ringway.dev/max-conections",
+            "warning[RW1111] Service/default/x: metadata.annotations[\"ringway.dev/max-conections\"]: there is no \
+             such annotation, so it is ignored; did you mean `ringway.dev/max-connections`?",
+        ),
+        (http_route(), "ringway.dev/max-request-bodies", "did you mean `ringway.dev/max-request-body`?"),
+        (
+            http_route(),
+            "ringway.dev/max-requests",
+            "not read on HTTPRoute, so it is ignored; it belongs on Service or XBackend",
+        ),
+        (gateway(), "ringway.dev/anything-else", "so it is ignored; remove it, or check its spelling"),
+    ] {
+        let shown = told(value, key);
+        assert!(matches!(&shown[..], [only] if only.contains(expected)), "{shown:?}");
+    }
+    for (value, key) in [
+        (service(), "ringway.dev/max-connections"),
+        (gateway(), "ringway.dev/max-request-body"),
+        (service(), "example.com/max-conections"),
+    ] {
+        assert_eq!(told(value, key), Vec::<String>::new(), "{key}");
+    }
+}
+
+#[test]
 fn what_is_sound_is_kept_with_defaults_and_namespace() {
     let text = "\
 {apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: a}, spec: {hostnames: null}}
