@@ -90,7 +90,7 @@ impl Rules {
     ) {
         self.count += 1;
         if effects.session {
-            self.notes.push(format!("{at}.sessionPersistence is not served yet, so it is ignored"));
+            self.notes.push(format!("{at}.sessionPersistence: is not served yet, so it is ignored"));
         }
         let mut faults = vec![];
         let known = matches.as_deref().unwrap_or_default();

@@ -189,7 +189,7 @@ codes! {
     CertificatesOverlap = 2108 Warning, "listeners of one port whose hostnames overlap", "give them disjoint hostnames or one certificate";
     ListenerSetRefused = 2109 Error, "a ListenerSet that its Gateway does not take", "allow its namespace in the Gateway's `allowedListeners`";
     ListenerIdle = 2110 Notice, "a listener without routes; it answers 404 or closes", "attach a route, or remove it";
-    ListenerProblem = 2111 Error, "a listener that does not serve", "see the message";
+    ListenerProblem = 2111 Error, "a listener that does not serve", "correct what is named";
 
     // 22xx: routes, by their status.
     ParentMissing = 2201 Error, "a parent that does not exist", "add it, or correct the reference's name and namespace";
@@ -205,8 +205,9 @@ codes! {
     GrantMissing = 2211 Error, "a backend that the route may not use", "add a ReferenceGrant in the backend's namespace";
     BackendKindUnknown = 2212 Error, "a reference to a kind that cannot be there", "refer to a Service or XBackend";
     BackendProtocol = 2213 Error, "a backend whose protocol the route cannot speak", "correct the Service's `appProtocol`";
-    RouteProblem = 2214 Error, "a route that does not serve", "see the message";
+    RouteProblem = 2214 Error, "a route that does not serve", "correct what is named";
     ExternalNameRefused = 2215 Error, "a Service of type ExternalName as a backend", "use an XBackend, or allow it with `--allow-external-name`";
+    NotServedYet = 2216 Warning, "a field that is not served yet; it is ignored", "remove it, or do without what it asks for";
 
     // 23xx: policies and backends, by their status.
     TargetMissing = 2301 Error, "a policy for a target that does not exist", "add the Service, or correct the reference's name and section";
@@ -218,7 +219,7 @@ codes! {
     BackendIdle = 2307 Notice, "a backend that no route leads to", "refer to it, or remove it";
 
     // 24xx: objects without status.
-    Remark = 2401 Warning, "an object that does not do what it says", "see the message";
+    Remark = 2401 Warning, "an object that does not do what it says", "correct the value that is named";
 }
 
 impl Code {

@@ -188,7 +188,10 @@ fn tls_route() -> Value {
 }
 
 fn tcp_route() -> Value {
-    gateway_api("TCPRoute", json!({"rules": [{"backendRefs": [{"name": "db", "port": 5432}]}]}))
+    gateway_api(
+        "TCPRoute",
+        json!({"parentRefs": [{"name": "a"}], "rules": [{"backendRefs": [{"name": "db", "port": 5432}]}]}),
+    )
 }
 
 fn reference_grant() -> Value {
@@ -831,7 +834,7 @@ fn an_older_version_follows_its_own_rules() {
     let rule = json!({"name": "a", "backendRefs": [{"name": "web", "port": 443}]});
     let mut route = tls_route();
     route["apiVersion"] = json!("gateway.networking.k8s.io/v1alpha2");
-    route["spec"] = json!({"rules": [rule, {"name": "b", "backendRefs": [{"name": "web", "port": 443}]}]});
+    route["spec"] = json!({"parentRefs": [{"name": "a"}], "rules": [rule, {"name": "b", "backendRefs": [{"name": "web", "port": 443}]}]});
     assert_eq!(found(&route), []);
     route["spec"]["rules"][1] = rule;
     assert_eq!(found(&route), [(Code::RuleNameTwice, "spec.rules[1].name".to_owned())]);
@@ -1093,13 +1096,38 @@ fn an_annotation_of_ours_that_is_not_known_or_not_there_is_told_with_the_one_tha
 }
 
 #[test]
+fn a_route_to_which_nothing_leads_and_what_default_gateways_would_be_for_are_told() {
+    use Code::*;
+    let without = |mut route: Value| {
+        route["spec"]["parentRefs"] = json!([]);
+        route
+    };
+    for route in [http_route, grpc_route, tls_route, tcp_route, udp_route] {
+        assert_eq!(found(&without(route())), [(RouteWithoutParents, "spec".to_owned())]);
+        for (scope, expected) in [("All", "spec.useDefaultGateways"), ("None", "spec")] {
+            let mut route = without(route());
+            route["spec"]["useDefaultGateways"] = json!(scope);
+            assert_eq!(found(&route), [(RouteWithoutParents, expected.to_owned())]);
+        }
+    }
+    assert_cases(
+        http_route,
+        vec![("/spec/useDefaultGateways", json!("All"), NotServedYet, "spec.useDefaultGateways")],
+    );
+    assert_cases(gateway, vec![("/spec/defaultScope", json!("All"), NotServedYet, "spec.defaultScope")]);
+    let mut none = http_route();
+    none["spec"]["useDefaultGateways"] = json!("None");
+    assert_eq!(found(&none), []);
+}
+
+#[test]
 fn what_is_sound_is_kept_with_defaults_and_namespace() {
     let text = "\
-{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: a}, spec: {hostnames: null}}
+{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: a}, spec: {hostnames: null, parentRefs: [{name: b}]}}
 ---
-{apiVersion: gateway.networking.k8s.io/v1beta1, kind: HTTPRoute, metadata: {name: a, namespace: default}, spec: {}}
+{apiVersion: gateway.networking.k8s.io/v1beta1, kind: HTTPRoute, metadata: {name: a, namespace: default}, spec: {parentRefs: [{name: b}]}}
 ---
-{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: A}, spec: {}}
+{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: A}, spec: {parentRefs: [{name: b}]}}
 ---
 {apiVersion: apps/v1, kind: Deployment}
 ";
@@ -1110,7 +1138,10 @@ fn what_is_sound_is_kept_with_defaults_and_namespace() {
         [json!({
             "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
             "metadata": {"name": "a", "namespace": "default"},
-            "spec": {"rules": [{"matches": [{"path": {"type": "PathPrefix", "value": "/"}}]}]},
+            "spec": {
+                "parentRefs": [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "b"}],
+                "rules": [{"matches": [{"path": {"type": "PathPrefix", "value": "/"}}]}],
+            },
         })]
     );
     let codes: Vec<_> = admitted.findings.iter().map(|finding| (finding.code, finding.place.line)).collect();

@@ -22,9 +22,9 @@ pub(super) fn gateway(status: &GatewayStatus, document: &Document) -> Vec<Told> 
 
 fn gateway_told(condition: &Condition) -> Option<Told> {
     let code = match (&*condition.kind, &*condition.status, &*condition.reason) {
+        ("Accepted", "True", _) => return notes(condition),
         // Summaries: the listeners themselves say what is wrong.
         (_, _, "ListenersNotValid" | "ListenersNotResolved") => return None,
-        ("Accepted", "True", _) => return notes(condition),
         ("Accepted", "False", "UnsupportedAddress") => Code::AddressNotUsable,
         ("Accepted", "False", _) => Code::GatewayNotAccepted,
         ("Programmed", "False", "AddressNotUsable" | "AddressNotAssigned") => Code::AddressNotUsable,
@@ -127,10 +127,17 @@ pub(super) fn backend(status: &XBackendStatus) -> Vec<Told> {
     failing.map(|condition| told(Code::BackendProblem, "spec", &*condition.message)).collect()
 }
 
-/// What an accepted object is told all the same: of annotations that are not understood.
+/// What an accepted object is told all the same, of its fields: annotations that are not understood, and what is not
+/// served yet.
 fn notes(condition: &Condition) -> Option<Told> {
-    let start = condition.message.find("metadata.annotations")?;
-    Some(told(Code::NotUnderstood, "metadata", &condition.message[start..]))
+    let mut start = 0;
+    for part in condition.message.split("; ") {
+        if ["spec.", "metadata."].iter().any(|root| part.starts_with(root)) {
+            return Some(told(Code::NotServedYet, "", &condition.message[start..]));
+        }
+        start += part.len() + "; ".len();
+    }
+    None
 }
 
 /// One condition may stand for several problems, and has the reason of the first. They are mended differently, so each is
@@ -139,6 +146,7 @@ pub(super) fn refined(code: Code, field: &str, sentence: &str) -> Code {
     use Code::*;
     let says = |part: &str| sentence.contains(part);
     match code {
+        NotServedYet if field.starts_with("metadata.annotations") => NotUnderstood,
         BackendMissing | GrantMissing | BackendKindUnknown | BackendProtocol => match () {
             () if says("no ReferenceGrant") => GrantMissing,
             () if says("of type ExternalName") => ExternalNameRefused,

@@ -119,13 +119,6 @@ impl Lint<'_> {
     fn route(&self, key: &ObjectKey, document: &Document, status: &RouteStatus) -> Vec<Told> {
         let parents = document.value.pointer("/spec/parentRefs").and_then(Value::as_array);
         let parents = parents.map_or(&[][..], Vec::as_slice);
-        if parents.is_empty() && document.value.pointer("/spec/useDefaultGateways").is_none() {
-            return vec![told(
-                Code::RouteWithoutParents,
-                "spec",
-                "there are no parentRefs, so nothing leads here",
-            )];
-        }
         let mut all = vec![];
         for (index, parent) in parents.iter().enumerate() {
             let at = format!("spec.parentRefs[{index}]");

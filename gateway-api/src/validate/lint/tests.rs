@@ -121,8 +121,6 @@ fn what_has_no_status_is_nobodys() {
 ---
 {apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: b}, spec: {gatewayClassName: b, listeners: [{name: a, port: 1, protocol: HTTP}]}}
 ---
-{apiVersion: gateway.networking.k8s.io/v1, kind: TCPRoute, metadata: {name: a}, spec: {rules: [{backendRefs: [{name: a, port: 1}]}]}}
----
 {apiVersion: gateway.networking.k8s.io/v1, kind: GRPCRoute, metadata: {name: a}, spec: {parentRefs: [{name: a}, {kind: Service, group: '', name: a}]}}
 ---
 {apiVersion: gateway.networking.k8s.io/v1, kind: ListenerSet, metadata: {name: a}, spec: {parentRef: {name: c, namespace: d}, listeners: [{name: a, port: 1, protocol: HTTP}]}}
@@ -142,7 +140,6 @@ fn what_has_no_status_is_nobodys() {
         [
             "RW2002 spec.gatewayClassName: GatewayClass a is another controller's",
             "RW2001 spec.gatewayClassName: GatewayClass b not found",
-            "RW2203 spec: there are no parentRefs, so nothing leads here",
             "RW2202 spec.parentRefs[0]: Gateway default/a is not served by ringway",
             "RW2202 spec.parentRefs[1]: Service default/a is not served by ringway",
             "RW2201 spec.parentRef: Gateway d/c not found",
@@ -238,6 +235,22 @@ fn an_annotation_that_is_not_understood_is_told_by_its_key() {
     let note = "metadata.annotations: ringway.dev/limit: \"x\" is no number";
     let told = one("route", condition("Accepted", "True", "Accepted", note));
     assert_eq!(told, ["17:1 RW2008 metadata.annotations[\"ringway.dev/limit\"]: \"x\" is no number"]);
+}
+
+#[test]
+fn what_is_told_beside_a_summary_is_not_lost() {
+    let message =
+        "Listeners that are not accepted: a; accepted: http; metadata.annotations: ringway.dev/x: why";
+    let told = one("gateway", condition("Accepted", "True", "ListenersNotValid", message));
+    assert_eq!(told, ["3:1 RW2008 metadata.annotations[\"ringway.dev/x\"]: why"]);
+}
+
+#[test]
+fn session_persistence_is_not_ignored_in_silence() {
+    let rule = "  rules:\n  - backendRefs:";
+    let text = SOUND.replacen(rule, "  rules:\n  - sessionPersistence: {}\n    backendRefs:", 1);
+    assert_ne!(text, SOUND);
+    assert_eq!(translated(&text), ["21 RW2216 spec.rules[0].sessionPersistence"]);
 }
 
 #[test]
