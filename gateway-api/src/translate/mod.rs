@@ -27,6 +27,7 @@ mod listener_set;
 mod matches;
 mod notice;
 mod options;
+mod overlap;
 mod policy;
 mod pool;
 mod rivals;

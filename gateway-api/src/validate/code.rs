@@ -186,10 +186,11 @@ codes! {
     ListenerGrantMissing = 2105 Error, "a certificate or CA of another namespace, without a ReferenceGrant", "add a ReferenceGrant there, or move the object";
     AuthorityUnusable = 2106 Error, "a CA certificate that is missing or cannot be used", "add the ConfigMap with `ca.crt`, or correct it";
     RouteKindImpossible = 2107 Error, "a kind of route that the listener's protocol cannot serve", "remove the kind";
-    CertificatesOverlap = 2108 Warning, "listeners of one port whose hostnames overlap", "give them disjoint hostnames or one certificate";
+    HostnamesOverlap = 2108 Warning, "listeners of one port whose hostnames overlap", "give them disjoint hostnames, unless clients ask again after a 421";
     ListenerSetRefused = 2109 Error, "a ListenerSet that its Gateway does not take", "allow its namespace in the Gateway's `allowedListeners`";
     ListenerIdle = 2110 Notice, "a listener without routes; it answers 404 or closes", "attach a route, or remove it";
     ListenerProblem = 2111 Error, "a listener that does not serve", "correct what is named";
+    CertificateNamesOverlap = 2112 Notice, "listeners of one port whose certificates have names in common", "give each a certificate of its own names, unless clients ask again after a 421";
 
     // 22xx: routes, by their status.
     ParentMissing = 2201 Error, "a parent that does not exist", "add it, or correct the reference's name and namespace";
@@ -204,7 +205,7 @@ codes! {
     BackendMissing = 2210 Error, "a backend or port that does not exist", "add the Service, or correct the reference's name, namespace and port";
     GrantMissing = 2211 Error, "a backend that the route may not use", "add a ReferenceGrant in the backend's namespace";
     BackendKindUnknown = 2212 Error, "a reference to a kind that cannot be there", "refer to a Service or XBackend";
-    BackendProtocol = 2213 Error, "a backend whose protocol the route cannot speak", "correct the Service's `appProtocol`";
+    BackendProtocol = 2213 Error, "a backend whose protocol the route cannot speak", "correct the Service's `appProtocol`, or the XBackend's `protocol`";
     RouteProblem = 2214 Error, "a route that does not serve", "correct what is named";
     ExternalNameRefused = 2215 Error, "a Service of type ExternalName as a backend", "use an XBackend, or allow it with `--allow-external-name`";
     NotServedYet = 2216 Warning, "a field that is not served yet; it is ignored", "remove it, or do without what it asks for";

@@ -57,7 +57,7 @@ fn listeners(listeners: &[ListenerStatus], document: &Document) -> Vec<Told> {
             index.map_or_else(|| "spec.listeners".to_owned(), |index| format!("spec.listeners[{index}]"));
         let before = all.len();
         all.extend(listener.conditions.iter().filter_map(|condition| listener_told(condition, &at)));
-        let sound = all[before..].iter().all(|told| told.code == Code::CertificatesOverlap);
+        let sound = all[before..].iter().all(|told| told.code == Code::HostnamesOverlap);
         if sound && listener.attached_routes == 0 {
             all.push(told(Code::ListenerIdle, at, "no route is attached"));
         }
@@ -79,7 +79,7 @@ fn listener_told(condition: &Condition, at: &str) -> Option<Told> {
         }
         ("ResolvedRefs", "False", "InvalidRouteKinds") => Code::RouteKindImpossible,
         ("ResolvedRefs", "False", _) => Code::ListenerProblem,
-        ("OverlappingTLSConfig", "True", _) => Code::CertificatesOverlap,
+        ("OverlappingTLSConfig", "True", _) => Code::HostnamesOverlap,
         // What else keeps a listener from being programmed is its owner's matter, and told there.
         _ => return None,
     };
@@ -146,6 +146,7 @@ pub(super) fn refined(code: Code, field: &str, sentence: &str) -> Code {
     use Code::*;
     let says = |part: &str| sentence.contains(part);
     match code {
+        HostnamesOverlap if field.ends_with("certificateRefs") => CertificateNamesOverlap,
         NotServedYet if field.starts_with("metadata.annotations") => NotUnderstood,
         BackendMissing | GrantMissing | BackendKindUnknown | BackendProtocol => match () {
             () if says("no ReferenceGrant") => GrantMissing,
