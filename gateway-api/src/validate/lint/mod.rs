@@ -5,6 +5,7 @@
 //! documents.
 
 mod conditions;
+mod hints;
 mod sentences;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use super::finding::{self, Finding};
 use crate::manifest::Document;
 use crate::objects::{Kind, ObjectKey, ParentReference, RouteStatus};
 use conditions::{backend, class, gateway, listener_set, policy, refined, route_told};
+use hints::hinted;
 use sentences::{sentences, within};
 
 /// What the statuses of these documents, as translation made them, have to say. The documents are
@@ -96,7 +98,8 @@ impl Lint<'_> {
                 let field = field.map_or_else(|| at.clone(), |field| within(at, &field));
                 let code = refined(*code, &field, &sentence);
                 if self.told.insert((key.clone(), code, field.clone(), sentence.clone())) {
-                    self.findings.push(Finding::new(code, document, field, sentence, None));
+                    let (sentence, hint) = hinted(code, sentence);
+                    self.findings.push(Finding::new(code, document, field, sentence, hint));
                 }
             }
         }

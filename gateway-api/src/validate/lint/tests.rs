@@ -246,6 +246,48 @@ fn what_is_told_beside_a_summary_is_not_lost() {
 }
 
 #[test]
+fn a_hint_is_said_once_and_fits_what_is_wrong() {
+    let service = "spec: {ports: [{port: 80}]}";
+    for (new, expected) in [
+        (
+            "spec: {type: ExternalName, externalName: example.com, ports: [{port: 80}]}",
+            "could reach any host; use an XBackend, or allow it (--allow-external-name)",
+        ),
+        (
+            "spec: {ports: [{port: 80, appProtocol: https}]}",
+            "needs a BackendTLSPolicy that says whom to trust; add one for this Service, or change its `appProtocol`",
+        ),
+        (
+            "spec: {ports: [{port: 80, appProtocol: ftp}]}",
+            "\"ftp\" is not supported; correct the Service's `appProtocol`, or the XBackend's `protocol`",
+        ),
+    ] {
+        let found = findings(&SOUND.replacen(service, new, 1));
+        let [only] = &found[..] else { panic!("{found:?}") };
+        assert!(only.to_string().ends_with(expected), "{only}");
+    }
+}
+
+#[test]
+fn listeners_of_one_port_are_told_of_common_hosts_and_of_common_names_in_their_certificates() {
+    let case = include_str!("../../../fixtures/overlapping-tls/in.yaml");
+    let told: Vec<String> = translated(case).into_iter().filter(|told| !told.contains("RW2110")).collect();
+    assert_eq!(
+        told,
+        [
+            "10 RW2108 spec.listeners[0].hostname",
+            "11 RW2108 spec.listeners[1].hostname",
+            "12 RW2112 spec.listeners[2].tls.certificateRefs",
+            "13 RW2112 spec.listeners[3].tls.certificateRefs",
+            "15 RW2108 spec.listeners[5].hostname",
+            "15 RW2112 spec.listeners[5].tls.certificateRefs",
+            "16 RW2108 spec.listeners[6].hostname",
+            "16 RW2112 spec.listeners[6].tls.certificateRefs",
+        ]
+    );
+}
+
+#[test]
 fn session_persistence_is_not_ignored_in_silence() {
     let rule = "  rules:\n  - backendRefs:";
     let text = SOUND.replacen(rule, "  rules:\n  - sessionPersistence: {}\n    backendRefs:", 1);
@@ -261,7 +303,7 @@ fn a_listener_without_routes_is_worth_a_notice() {
 }
 
 /// From text to findings, through the translation itself: what its sentences say is found at their fields.
-fn translated(text: &str) -> Vec<String> {
+fn findings(text: &str) -> Vec<Finding> {
     let (documents, errors) = parse("in.yaml".into(), text);
     assert_eq!(errors, []);
     let admitted = admit(documents);
@@ -274,8 +316,12 @@ fn translated(text: &str) -> Vec<String> {
     let statuses = translation.statuses.iter().map(|(key, status)| (key.clone(), json(status))).collect();
     let remarks = translation.notices.iter().map(|notice| (&notice.object, &*notice.message));
     let findings = lint(&admitted.documents, &statuses, remarks);
+    findings
+}
+
+fn translated(text: &str) -> Vec<String> {
     let shown = |finding: &Finding| format!("{} {} {}", finding.place.line, finding.code, finding.field);
-    findings.iter().map(shown).collect()
+    findings(text).iter().map(shown).collect()
 }
 
 const SOUND: &str = "\
