@@ -49,6 +49,7 @@ pub use endpoints::{Slices, endpoints};
 pub use knobs::{ANNOTATION_PREFIX, ANNOTATIONS};
 pub use notice::Notice;
 pub use options::{CONTROLLER, Options};
+pub(crate) use rules::kept as kept_rules;
 pub use status::{Status, Statuses};
 pub use translator::{Delta, Translator};
 

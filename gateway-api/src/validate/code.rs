@@ -78,6 +78,9 @@ codes! {
     NoSuchNumber = 1013 Error, "a number that cannot be held", "quote it if it is a string";
     NotAnObject = 1014 Error, "a document that is not an object", "start it with `apiVersion:` and `kind:`";
     Undecodable = 1015 Error, "a value that does not fit its kind's type", "correct the field's value";
+    Unreadable = 1016 Error, "a file or directory that cannot be read", "correct its name or its permissions";
+    NotText = 1017 Error, "a file that is not UTF-8 text", "save it as UTF-8";
+    NothingToRead = 1018 Warning, "a directory without manifests, or a text without objects", "name what holds the objects";
 
     // 11xx: what the object is.
     NoKind = 1101 Error, "`apiVersion` or `kind` is missing", "state both";
@@ -209,6 +212,8 @@ codes! {
     RouteProblem = 2214 Error, "a route that does not serve", "correct what is named";
     ExternalNameRefused = 2215 Error, "a Service of type ExternalName as a backend", "use an XBackend, or allow it with `--allow-external-name`";
     NotServedYet = 2216 Warning, "a field that is not served yet; it is ignored", "remove it, or do without what it asks for";
+    RouteShadowed = 2217 Warning, "an older route has the listener, or the hostname on it", "remove one, or give it a listener of its own";
+    MatchShadowed = 2218 Warning, "an earlier rule has the same match for the same hostname", "change the match or the hostname, or remove one";
 
     // 23xx: policies and backends, by their status.
     TargetMissing = 2301 Error, "a policy for a target that does not exist", "add the Service, or correct the reference's name and section";

@@ -1121,6 +1121,49 @@ fn a_route_to_which_nothing_leads_and_what_default_gateways_would_be_for_are_tol
 }
 
 #[test]
+fn a_wrong_type_does_not_hide_what_else_is_wrong() {
+    let text = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  gatewayClassName: ringway
+  listeners:
+  - {name: a, port: '80', protocol: HTTP, tls: {mode: Passthrough}}
+  - {name: b, port: 81, protocol: HTTP}
+  - {name: d, port: 80, protocol: HTTPP}
+";
+    let admitted = admit(parse("in.yaml".into(), text).0);
+    let found: Vec<_> =
+        admitted.findings.iter().map(|finding| format!("{} {}", finding.code, finding.field)).collect();
+    assert_eq!(found, ["RW1202 spec.listeners[0].port", "RW1301 spec.listeners[0].tls",]);
+    assert!(admitted.documents.is_empty());
+    let [draft] = &admitted.drafts[..] else { panic!("{:?}", admitted.drafts) };
+    assert!(draft.document.object().unwrap().is_some(), "it can be translated");
+    let at =
+        |field: &str| Finding::new(Code::ListenerUnsupported, &draft.document, field.into(), "".into(), None);
+    assert!(draft.hides(&at("spec.listeners[0].port")) && !draft.hides(&at("spec.listeners[0].protocol")));
+    let large = admit(parse("in.yaml".into(), &text.replace("'80'", "99999")).0);
+    assert_eq!((large.drafts.len(), large.findings.len()), (1, 1), "{:?}", large.findings);
+    // Without what it must have, nothing can be made of it.
+    let hopeless = admit(parse("in.yaml".into(), &text.replace("'80'", "[]")).0);
+    assert!(hopeless.drafts.is_empty() && hopeless.findings.len() == 1, "{:?}", hopeless.findings);
+}
+
+#[test]
+fn of_an_object_that_is_defined_before_there_is_no_draft() {
+    let service = |port: &str| {
+        format!(
+            "---\n{{apiVersion: v1, kind: Service, metadata: {{name: a}}, spec: {{ports: [{{port: {port}}}]}}}}\n"
+        )
+    };
+    for texts in [["1", "x"], ["x", "1"], ["x", "x"]] {
+        let admitted = admit(parse("in.yaml".into(), &texts.map(service).concat()).0);
+        assert_eq!(admitted.documents.len() + admitted.drafts.len(), 1, "{texts:?}");
+    }
+}
+
+#[test]
 fn what_is_sound_is_kept_with_defaults_and_namespace() {
     let text = "\
 {apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: a}, spec: {hostnames: null, parentRefs: [{name: b}]}}

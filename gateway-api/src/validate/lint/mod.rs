@@ -211,7 +211,8 @@ fn same(a: &ParentReference, b: &ParentReference) -> bool {
     kind(a) == kind(b) && rest(a) == rest(b)
 }
 
-fn key(document: &Document) -> Option<ObjectKey> {
+/// The name of a document's object; `None`: a kind that is not read.
+pub(super) fn key(document: &Document) -> Option<ObjectKey> {
     let text = |pointer: &str| document.value.pointer(pointer).and_then(Value::as_str);
     let kind = Kind::of(text("/apiVersion")?, text("/kind")?)?;
     Some(ObjectKey::new(kind, text("/metadata/namespace").unwrap_or("default"), text("/metadata/name")?))

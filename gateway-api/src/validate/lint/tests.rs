@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::admit;
+use super::super::{admit, shadowed};
 use super::*;
 use crate::manifest::parse;
 use crate::translate::{Options, Status, Translator};
@@ -287,6 +287,88 @@ fn listeners_of_one_port_are_told_of_common_hosts_and_of_common_names_in_their_c
     );
 }
 
+/// What never serves though nothing is wrong with it.
+fn shaded(text: &str) -> Vec<String> {
+    let documents = admit(parse("in.yaml".into(), text).0).documents;
+    let objects = documents.iter().filter_map(|document| document.object().expect("it was admitted"));
+    let mut translator = Translator::new(Options::standalone(vec![[127, 0, 0, 1].into()]));
+    translator.apply(Changes::all(objects.collect::<Vec<_>>()));
+    let found = shadowed(&documents, translator.world(), translator.config());
+    found.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn of_routes_that_want_all_of_a_listener_the_later_are_told_who_has_it() {
+    let text = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  gatewayClassName: ringway
+  listeners:
+  - {name: tcp, port: 1, protocol: TCP}
+  - {name: udp, port: 1, protocol: UDP}
+  - {name: tls, port: 2, protocol: TLS, tls: {mode: Passthrough}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: TCPRoute, metadata: {name: young, creationTimestamp: '2026-02-02T00:00:00Z'}, spec: {parentRefs: [{name: edge}], rules: [{backendRefs: []}]}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: TCPRoute, metadata: {name: zold, creationTimestamp: '2026-01-01T00:00:00Z'}, spec: {parentRefs: [{name: edge}], rules: [{backendRefs: []}]}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: UDPRoute, metadata: {name: only}, spec: {parentRefs: [{name: edge}], rules: [{backendRefs: []}]}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: TLSRoute, metadata: {name: a}, spec: {parentRefs: [{name: edge}], hostnames: [a.example, b.example], rules: [{backendRefs: []}]}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: TLSRoute, metadata: {name: b}, spec: {parentRefs: [{name: edge}], hostnames: [b.example, c.example], rules: [{backendRefs: []}]}}
+";
+    // The rules have no backends, which an API server would not take; what is asked here does not depend on them.
+    let text = text.replace("backendRefs: []", "backendRefs: [{name: s, port: 1}]");
+    assert_eq!(
+        shaded(&text),
+        [
+            "in.yaml:11:135: warning[RW2217] TCPRoute/default/young: spec.parentRefs: all traffic of \
+             Gateway/default/edge/tcp goes to TCPRoute/default/zold alone, which is older or comes first by name; remove \
+             one, or give it a listener of its own",
+            "in.yaml:19:88: warning[RW2217] TLSRoute/default/b: spec.parentRefs: host b.example of \
+             Gateway/default/edge/tls goes to TLSRoute/default/a alone, which is older or comes first by name; remove \
+             one, or give it a listener of its own",
+        ]
+    );
+}
+
+#[test]
+fn of_equal_matches_for_one_host_the_later_are_told_which_comes_first() {
+    let shared = "\
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: other}
+spec:
+  parentRefs: [{name: edge}]
+  hostnames: [example.com, example.org]
+  rules:
+  - matches: [{path: {type: RegularExpression, value: '('}}]
+  - matches: [{path: {value: /a}}, {path: {value: /a}}]
+  - matches: [{path: {value: /b}}, {headers: [{name: x, value: y}, {name: z, value: y}]}]
+  - matches: [{headers: [{name: z, value: y}, {name: x, value: y}]}, {}]
+  - matches: [{path: {type: Exact, value: /a}}]
+";
+    let told = shaded(&format!("{SOUND}{shared}"));
+    assert_eq!(
+        told,
+        [
+            "in.yaml:21:5: warning[RW2218] HTTPRoute/default/web: spec.rules[0].matches[0]: for host example.com of \
+             Gateway/default/edge/http spec.rules[3].matches[1] of HTTPRoute/default/other has the same match and comes \
+             first; change the match or the hostname, or remove one",
+            "in.yaml:34:15: warning[RW2218] HTTPRoute/default/other: spec.rules[3].matches[0]: for host example.com of \
+             Gateway/default/edge/http (and in 1 more) spec.rules[2].matches[1] has the same match and comes first; \
+             change the match or the hostname, or remove one",
+        ]
+    );
+    let elsewhere = shared.replace("[example.com, example.org]", "[sub.example.com]");
+    assert_eq!(shaded(&format!("{SOUND}{elsewhere}")).len(), 1, "the other route has another host");
+    assert_eq!(shaded(SOUND), Vec::<String>::new());
+}
+
 #[test]
 fn session_persistence_is_not_ignored_in_silence() {
     let rule = "  rules:\n  - backendRefs:";
@@ -315,8 +397,7 @@ fn findings(text: &str) -> Vec<Finding> {
     let json = |status: &Status| serde_json::to_value(status).expect("a status is JSON");
     let statuses = translation.statuses.iter().map(|(key, status)| (key.clone(), json(status))).collect();
     let remarks = translation.notices.iter().map(|notice| (&notice.object, &*notice.message));
-    let findings = lint(&admitted.documents, &statuses, remarks);
-    findings
+    lint(&admitted.documents, &statuses, remarks)
 }
 
 fn translated(text: &str) -> Vec<String> {
