@@ -66,11 +66,7 @@ impl<'o> Faults<'o> {
         let (on_path, others): (Vec<_>, Vec<_>) =
             told.partition(|finding| objects.contains(&finding.object.to_string()));
         let errors = others.iter().filter(|finding| finding.severity == Severity::Error).count();
-        Self {
-            on_path,
-            other_errors: errors + offline.unreadable.len(),
-            other_warnings: others.len() - errors,
-        }
+        Self { on_path, other_errors: errors, other_warnings: others.len() - errors }
     }
 
     fn lines(&self, files: &[std::path::PathBuf]) -> Vec<String> {

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ringway_controller::source::{Directory, Found, Reading, SourceName};
-use ringway_gateway_api::manifest::{self, Document};
+use ringway_gateway_api::manifest::{self, Document, ObjectName, Place};
 use ringway_gateway_api::objects::{Object, ObjectKey};
-use ringway_gateway_api::validate::{Admitted, Finding, Severity, admit, lint};
-use ringway_gateway_api::{Changes, Options, Translation, Translator};
+use ringway_gateway_api::validate::{Admitted, Code, Finding, Severity, admit, lint, shadowed, sort};
+use ringway_gateway_api::{Changes, Options, Status, Translation, Translator};
 use serde_json::Value;
 
 use crate::args::meant;
@@ -20,9 +20,7 @@ use crate::inputs;
 /// Manifests and what they come to.
 #[derive(Debug)]
 pub(crate) struct Offline {
-    /// Files that cannot be read, and why.
-    pub(crate) unreadable: Vec<(SourceName, String)>,
-    /// What is wrong with the objects, by place.
+    /// What is wrong with files and objects, by place.
     pub(crate) findings: Vec<Finding>,
     /// The objects as they were written, but for those that could not be read.
     pub(crate) documents: Vec<Document>,
@@ -47,21 +45,28 @@ impl Offline {
 
     /// The same for texts that were read.
     pub(crate) fn of(found: Vec<Found>, options: Options) -> Self {
-        let mut unreadable = Vec::new();
         let mut findings = Vec::new();
         let mut documents: Vec<Document> = Vec::new();
+        let mut empty = Vec::new();
         for Found { source, reading } in found {
             match reading {
                 Reading::Text(text) => {
                     let (parsed, errors) = manifest::parse(Arc::clone(&source), &text);
+                    if parsed.is_empty() && errors.is_empty() {
+                        empty.push(source);
+                    }
                     documents.extend(parsed);
                     findings.extend(errors.into_iter().map(Finding::from));
                 }
-                Reading::Unreadable(reason) => unreadable.push((source, reason)),
+                Reading::Unfit(unfit) => findings.push(unfit.finding(&source)),
                 Reading::Gone => {}
             }
         }
-        let Admitted { documents, findings: more } = admit(documents);
+        // One file without objects among others is no mistake.
+        if documents.is_empty() && findings.is_empty() {
+            findings.extend(empty.iter().map(without_objects));
+        }
+        let Admitted { documents, drafts, findings: more } = admit(documents);
         findings.extend(more);
         let mut objects = Vec::new();
         for document in &documents {
@@ -73,23 +78,29 @@ impl Offline {
             }
         }
         let count = objects.len();
-        let mut translator = Translator::new(options);
-        translator.apply(Changes::all(objects));
-        let translation = translator.translation();
-        let statuses: BTreeMap<ObjectKey, Value> = translation
-            .statuses
-            .iter()
-            .filter_map(|(key, status)| Some((key.clone(), serde_json::to_value(&**status).ok()?)))
-            .collect();
-        let remarks = translation.notices.iter().map(|notice| (&notice.object, &*notice.message));
-        findings.extend(lint(&documents, &statuses, remarks));
-        findings.sort_by(|a, b| (&a.place, a.code, &a.field).cmp(&(&b.place, b.code, &b.field)));
-        Self { unreadable, findings, documents, objects: count, translation }
+        let translate = |objects: Vec<Object>| {
+            let mut translator = Translator::new(options.clone());
+            translator.apply(Changes::all(objects));
+            translator
+        };
+        // What is found is found as if no value hid another; what is served is what is sound.
+        let told = match drafts.is_empty() {
+            true => find(&documents, &translate(objects.clone())),
+            false => {
+                let mut all = documents.clone();
+                all.extend(drafts.iter().map(|draft| draft.document.clone()));
+                let decoded = all.iter().filter_map(|document| Object::decode(document.value.clone()).ok());
+                find(&all, &translate(decoded.flatten().collect()))
+            }
+        };
+        findings.extend(told.into_iter().filter(|told| !drafts.iter().any(|draft| draft.hides(told))));
+        sort(&mut findings);
+        Self { findings, documents, objects: count, translation: translate(objects).translation() }
     }
 
-    /// How much is wrong: what cannot be read counts as an error.
+    /// How much does not work.
     pub(crate) fn errors(&self) -> usize {
-        self.count(Severity::Error) + self.unreadable.len()
+        self.count(Severity::Error)
     }
 
     /// How many findings are this serious.
@@ -99,10 +110,33 @@ impl Offline {
 
     /// Everything that does not work, a line each: for those who asked for something else.
     pub(crate) fn complaints(&self) -> Vec<String> {
-        let unreadable =
-            self.unreadable.iter().map(|(file, why)| format!("{file}: error: cannot be read: {why}"));
         let errors = self.findings.iter().filter(|finding| finding.severity == Severity::Error);
-        unreadable.chain(errors.map(ToString::to_string)).collect()
+        errors.map(ToString::to_string).collect()
+    }
+}
+
+/// What translation says of these documents.
+fn find(documents: &[Document], translator: &Translator) -> Vec<Finding> {
+    let translation = translator.translation();
+    let json = |status: &Status| serde_json::to_value(status).ok();
+    let statuses: BTreeMap<ObjectKey, Value> =
+        translation.statuses.iter().filter_map(|(key, status)| Some((key.clone(), json(status)?))).collect();
+    let remarks = translation.notices.iter().map(|notice| (&notice.object, &*notice.message));
+    let mut found = lint(documents, &statuses, remarks);
+    found.extend(shadowed(documents, translator.world(), translator.config()));
+    found
+}
+
+fn without_objects(source: &SourceName) -> Finding {
+    let code = Code::NothingToRead;
+    Finding {
+        code,
+        severity: code.severity(),
+        object: ObjectName::default(),
+        field: String::new(),
+        place: Place { source: Arc::clone(source), line: 1, column: 1 },
+        message: "there is no object in this text".to_owned(),
+        hint: code.remedy().to_owned(),
     }
 }
 
@@ -119,7 +153,7 @@ mod tests {
         let mut seen = 0;
         for entry in std::fs::read_dir(examples).unwrap() {
             let offline = Offline::read(&[entry.unwrap().path()], options(false)).unwrap();
-            assert_eq!((offline.unreadable, offline.findings), (vec![], vec![]));
+            assert_eq!(offline.findings, vec![]);
             let config = offline.translation.config;
             assert!(!config.listeners.is_empty() && !config.routes.is_empty() && !config.clusters.is_empty());
             seen += 1;

@@ -28,9 +28,6 @@ pub(crate) fn run(said: &said::Validate) -> anyhow::Result<ExitCode> {
 
 fn as_text(offline: &Offline) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
-    for (file, reason) in &offline.unreadable {
-        writeln!(text, "{file}: error: cannot be read: {reason}")?;
-    }
     for finding in &offline.findings {
         writeln!(text, "{finding}")?;
     }
@@ -46,13 +43,11 @@ fn as_text(offline: &Offline) -> Result<String, std::fmt::Error> {
 }
 
 fn as_json(offline: &Offline) -> Value {
-    let unreadable = offline.unreadable.iter().map(|(file, reason)| json!({"file": file, "reason": reason}));
     json!({
         "objects": offline.objects,
         "errors": offline.errors(),
         "warnings": offline.count(Severity::Warning),
         "notices": offline.count(Severity::Notice),
-        "unreadable": unreadable.collect::<Vec<_>>(),
         "findings": offline.findings.iter().map(finding).collect::<Vec<_>>(),
     })
 }

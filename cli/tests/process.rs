@@ -199,6 +199,83 @@ fn one_line(backend: &Backend) -> (Command, SocketAddr) {
 }
 
 #[test]
+fn what_cannot_be_read_or_holds_nothing_is_found_with_code_and_line_like_all_else() {
+    let scratch = Scratch::new("unfit");
+    let file = |name: &str, bytes: &[u8]| {
+        let path = scratch.0.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let utf16: Vec<u8> = "\u{feff}kind: Gateway".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let binary = file("binary.yaml", b"a: b\n\x00\x01");
+    let (utf16, dangling) = (file("utf16.yaml", &utf16), scratch.0.join("links/gone.yaml"));
+    file("links/none.txt", b"");
+    std::os::unix::fs::symlink("/nowhere", &dangling).unwrap();
+    let (links, comment) = (scratch.0.join("links"), file("comment.yaml", b"# later\n"));
+    file("empty/.hidden/a.yaml", b"");
+    file("above/base/a.yaml", b"");
+    let (empty, above) = (scratch.0.join("empty"), scratch.0.join("above"));
+    for (path, code, said) in [
+        (&*binary, 1, "binary.yaml:2:1: error[RW1017]: holds a zero byte"),
+        (&*utf16, 1, "utf16.yaml:1:1: error[RW1017]: is UTF-16 text; save it as UTF-8"),
+        (links.to_str().unwrap(), 1, "gone.yaml:1:1: error[RW1016]: cannot be read: No such file"),
+        (
+            empty.to_str().unwrap(),
+            0,
+            "empty:1:1: warning[RW1018]: there is no .yaml, .yml or .json file directly in",
+        ),
+        (above.to_str().unwrap(), 0, "name those that are meant, such as"),
+        (&*comment, 0, "comment.yaml:1:1: warning[RW1018]: there is no object in this text"),
+    ] {
+        let ended = output(&["validate", "-f", path], "");
+        let shown = text(&ended.stdout);
+        assert_eq!(ended.status.code(), Some(code), "{shown}");
+        assert!(shown.contains(said), "{shown}");
+        assert!(
+            shown.contains(if code == 1 { "1 error, 0 warnings" } else { "0 errors, 1 warning" }),
+            "{shown}"
+        );
+        let ended = output(&["validate", "-f", path, "-o", "json"], "");
+        let shown: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
+        let [only] = &shown["findings"].as_array().unwrap()[..] else { panic!("{shown}") };
+        assert!(
+            only["line"].as_u64() >= Some(1) && only["code"].as_str().unwrap().starts_with("RW10"),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn a_wrong_type_hides_neither_what_else_is_wrong_nor_makes_others_wrong() {
+    let gateway = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  gatewayClassName: ringway
+  listeners:
+  - {name: bad, port: \"80\", protocol: HTTPP}
+  - {name: good, port: 81, protocol: HTTP}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web}
+spec:
+  parentRefs: [{name: edge}]
+  rules: [{backendRefs: [{name: gone, port: 80}]}]
+";
+    let shown = text(&output(&["validate", "-f", "-"], gateway).stdout);
+    let codes: Vec<&str> =
+        shown.split('[').skip(1).filter_map(|rest| rest.get(..6)).filter(|it| it.starts_with("RW")).collect();
+    assert_eq!(codes, ["RW1202", "RW2103", "RW2210"], "{shown}");
+    assert!(
+        !text(&output(&["translate", "-f", "-"], gateway).stdout).contains("81"),
+        "a draft is never served"
+    );
+}
+
+#[test]
 fn every_kind_of_end_has_its_exit_code() {
     let scratch = Scratch::new("codes");
     let (good, bad) = (scratch.0.join("good.yaml"), scratch.0.join("bad.yaml"));

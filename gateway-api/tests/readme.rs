@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use ringway_gateway_api::translate::SUPPORTED_FEATURES;
+use ringway_gateway_api::translate::{ANNOTATION_PREFIX, ANNOTATIONS, SUPPORTED_FEATURES};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -122,4 +122,22 @@ fn every_fixture_is_in_the_table() {
     let there: BTreeSet<String> =
         there.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
     assert_eq!(there.difference(&named).collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+#[test]
+fn the_annotations_are_those_that_are_read() {
+    let text = fs::read_to_string(root().join("README.md")).unwrap();
+    let rows = text.lines().skip_while(|line| !line.starts_with("| annotation |")).skip(2);
+    let documented: BTreeSet<(String, String)> = rows
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect::<Vec<_>>())
+        .map(|cells| (cells[0].trim_matches('`').to_owned(), cells[1].to_owned()))
+        .filter(|(key, _)| key.starts_with(ANNOTATION_PREFIX))
+        .collect();
+    let kinds = |kinds: &[ringway_gateway_api::Kind]| {
+        kinds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    };
+    let read: BTreeSet<(String, String)> =
+        ANNOTATIONS.iter().map(|(key, on)| ((*key).to_owned(), kinds(on))).collect();
+    assert_eq!(documented, read);
 }

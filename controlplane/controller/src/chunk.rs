@@ -111,7 +111,7 @@ impl Said {
 
     fn read(source: &SourceName, text: &str, known: &Known<'_>) -> Self {
         let (documents, errors) = manifest::parse(Arc::clone(source), text);
-        let Admitted { documents, findings } = admit(documents);
+        let Admitted { documents, findings, .. } = admit(documents);
         let findings = errors.into_iter().map(Finding::from).chain(findings).collect();
         let mut said = Self { objects: Vec::with_capacity(documents.len()), findings };
         for document in documents {

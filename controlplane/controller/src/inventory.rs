@@ -26,6 +26,8 @@ pub const PROBLEMS_MAX: usize = 1_000;
 #[derive(Debug, Default)]
 pub struct Inventory {
     files: BTreeMap<SourceName, File>,
+    /// What is odd about a root that is no file.
+    remarks: BTreeMap<SourceName, Problem>,
     definers: BTreeMap<ObjectKey, Definers>,
 }
 
@@ -145,6 +147,7 @@ impl Inventory {
     /// Everything that is wrong, file by file; at most [`PROBLEMS_MAX`].
     pub fn problems(&self) -> Vec<Problem> {
         let own = self.files.values().flat_map(|file| file.problems.iter().cloned());
+        let own = self.remarks.values().cloned().chain(own);
         own.chain(self.duplicates()).take(PROBLEMS_MAX).collect()
     }
 
@@ -164,14 +167,16 @@ impl Inventory {
     }
 
     fn take_file(&mut self, source: SourceName, reading: Reading, touched: &mut BTreeSet<ObjectKey>) {
+        self.remarks.remove(&source);
         let text = match reading {
             Reading::Text(text) => text,
-            Reading::Unreadable(reason) => {
-                let effect = self.effect_of_a_fault(&source);
-                let file = self.files.entry(Arc::clone(&source)).or_default();
-                let message = format!("cannot be read: {reason}");
-                file.problems =
-                    vec![Problem { file: source, line: None, column: None, code: None, effect, message }];
+            Reading::Unfit(unfit) => {
+                let problem = Problem::found(&unfit.finding(&source), 0, self.effect_of_a_fault(&source));
+                match problem.effect.costs_the_file() {
+                    true => self.files.entry(source).or_default().problems = vec![problem],
+                    // Nothing was lost by it: a directory without manifests.
+                    false => drop(self.remarks.insert(source, problem)),
+                }
                 return;
             }
             Reading::Gone => return self.replace(&source, None, touched),
@@ -334,6 +339,7 @@ mod tests {
     use ringway_gateway_api::objects::Kind;
 
     use super::*;
+    use crate::source::Unfit;
 
     fn text(source: &str, text: &str) -> Found {
         Found { source: source.into(), reading: Reading::Text(text.to_owned()) }
@@ -404,9 +410,14 @@ mod tests {
     fn an_unreadable_file_keeps_what_it_said_and_a_removed_one_does_not() {
         let mut inventory = Inventory::default();
         inventory.take(vec![text("x.yaml", &service("a", 1))]);
-        let unreadable = Found { source: "x.yaml".into(), reading: Reading::Unreadable("denied".into()) };
+        let unreadable =
+            Found { source: "x.yaml".into(), reading: Reading::Unfit(Unfit::unreadable("denied")) };
         assert_eq!(inventory.take(vec![unreadable]), Changes::default());
-        assert_eq!(inventory.problems()[0].to_string(), "x.yaml: cannot be read: denied");
+        assert_eq!(
+            inventory.problems()[0].to_string(),
+            "x.yaml:1:1: cannot be read: denied; correct its name or its permissions [RW1016]"
+        );
+        assert_eq!(inventory.problems()[0].effect, Effect::FileKept);
         let gone = Found { source: "x.yaml".into(), reading: Reading::Gone };
         assert_eq!(inventory.take(vec![gone]).deletes.len(), 1);
         assert_eq!((inventory.problems(), inventory.files()), (vec![], 0));
@@ -416,8 +427,10 @@ mod tests {
     fn what_never_said_anything_counts_as_empty_and_keeps_nothing() {
         let mut inventory = Inventory::default();
         let broken = |source: &str| text(source, "kind: [");
-        let unreadable =
-            |source: &str| Found { source: source.into(), reading: Reading::Unreadable("denied".into()) };
+        let unreadable = |source: &str| Found {
+            source: source.into(),
+            reading: Reading::Unfit(Unfit::unreadable("denied")),
+        };
         let effects = |inventory: &Inventory| -> Vec<(String, Effect)> {
             inventory.problems().iter().map(|problem| (problem.file.to_string(), problem.effect)).collect()
         };
@@ -467,9 +480,12 @@ mod tests {
         assert_eq!(inventory.take(vec![text("x.yaml", deployment)]), Changes::default());
         assert_eq!(
             inventory.problems()[0].to_string(),
-            "x.yaml:1:1: Deployment/d: a kind that ringway does not read; the object is skipped; nothing, if it is meant for others [RW1102]"
+            "x.yaml:1:1: Deployment/d: ringway does not read this kind, so the object is skipped; nothing to do, if it is meant for others [RW1102]"
         );
         assert_eq!(inventory.problems()[0].effect, Effect::Noted);
+        let slip = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTPRoute\nmetadata: {name: d}\n";
+        inventory.take(vec![text("x.yaml", slip)]);
+        assert_eq!(inventory.problems()[0].effect, Effect::Warned, "a route may be lost");
     }
 
     #[test]

@@ -239,7 +239,7 @@ fn a_broken_file_keeps_what_it_said_while_others_change() {
     pipeline.wait_for_no_problem();
 
     fs::write(scratch.join("b.yaml"), b"kind: \xff").unwrap();
-    pipeline.wait_for_problem("not UTF-8: line 1");
+    pipeline.wait_for_problem("b.yaml:1:1: holds a byte that no character");
     fs::remove_file(scratch.join("b.yaml")).unwrap();
     assert_eq!(pipeline.next(), ["-b"]);
 }
@@ -272,7 +272,7 @@ fn a_text_made_of_files_follows_them() {
     fs::rename(scratch.join(".name"), scratch.join("name")).unwrap();
     assert_eq!(pipeline.next(), ["+b", "-a"]);
     fs::remove_file(scratch.join("name")).unwrap();
-    pipeline.wait_for_problem("flags: cannot be read");
+    pipeline.wait_for_problem("flags:1:1: cannot be read");
 }
 
 /// Tells the test that a scan has come this far, and waits until it may go on.

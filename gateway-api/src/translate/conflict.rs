@@ -1,4 +1,4 @@
-//! Listeners that cannot be told apart, or cannot share a port (checklist L1 to L6, LSET4, LS5).
+//! Listeners that cannot be told apart, or cannot share a port (checklist L1 to L6, LSET4).
 //!
 //! Inside one Gateway there is no winner: every member of a conflict is refused. Against the listeners of
 //! ListenerSets the earlier wins: the Gateway's own first, then the sets by age.
@@ -33,7 +33,6 @@ pub(crate) fn mark(entries: &mut [Entry<'_>]) {
         }
         entries[index].conflict = conflict;
     }
-    overlaps(entries);
 }
 
 /// Who is on a port, by what tells listeners apart.
@@ -102,73 +101,5 @@ fn family(speaks: Speaks) -> u8 {
         Speaks::Https | Speaks::TlsTerminate | Speaks::TlsPassthrough => 1,
         Speaks::Tcp => 2,
         Speaks::Udp => 3,
-    }
-}
-
-/// Tells TLS listeners of a port whose hosts overlap: clients may reuse a connection for a host of the other.
-fn overlaps(entries: &mut [Entry<'_>]) {
-    let tls = |entry: &Entry<'_>| {
-        entry.accepted() && entry.speaks.is_some_and(|speaks| family(speaks) == family(Speaks::Https))
-    };
-    let broad: BTreeMap<(u16, HostPattern), usize> = entries
-        .iter()
-        .enumerate()
-        .filter(|(_, entry)| tls(entry) && !matches!(entry.hostname, HostPattern::Exact(_)))
-        .map(|(index, entry)| ((entry.spec.port, entry.hostname.clone()), index))
-        .collect();
-    let mut pairs: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for (index, entry) in entries.iter().enumerate().filter(|(_, entry)| tls(entry)) {
-        for pattern in broader(&entry.hostname) {
-            if let Some(other) = broad.get(&(entry.spec.port, pattern)) {
-                pairs.entry(index).or_default().push(*other);
-                pairs.entry(*other).or_default().push(index);
-            }
-        }
-    }
-    let told: Vec<Option<String>> = (0..entries.len())
-        .map(|index| {
-            const SHOWN_MAX: usize = 3;
-            let others = pairs.get_mut(&index)?;
-            others.sort_unstable();
-            let shown = others.iter().take(SHOWN_MAX).map(|other| entries[*other].key.as_str());
-            let mut names = shown.collect::<Vec<_>>().join(", ");
-            if others.len() > SHOWN_MAX {
-                names.push_str(&format!(" and {} more", others.len() - SHOWN_MAX));
-            }
-            let port = entries[index].spec.port;
-            Some(format!("On port {port} a client may reuse its connection between this and {names}"))
-        })
-        .collect();
-    for (entry, overlap) in entries.iter_mut().zip(told) {
-        entry.overlap = overlap;
-    }
-}
-
-/// Every pattern that covers all of another one's hosts and more: the wildcards above it, and any host.
-fn broader(hostname: &HostPattern) -> Vec<HostPattern> {
-    let text = match hostname {
-        HostPattern::Any => return vec![],
-        HostPattern::Wildcard(text) | HostPattern::Exact(text) => text,
-    };
-    let above = text.match_indices('.').map(|(dot, _)| HostPattern::Wildcard(text[dot + 1..].into()));
-    above.chain([HostPattern::Any]).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pattern_overlaps_with_exactly_what_is_broader_or_narrower() {
-        let hosts = ["x.a.b", "y.x.a.b", "a.b", "other.c"].map(|text| HostPattern::parse(text).unwrap());
-        let wild = ["*.x.a.b", "*.a.b", "*.b", "*.c"].map(|text| HostPattern::parse(text).unwrap());
-        let all: Vec<HostPattern> = hosts.into_iter().chain(wild).chain([HostPattern::Any]).collect();
-        for one in &all {
-            for other in all.iter().filter(|other| *other != one) {
-                let expected = one.intersect(other).is_some();
-                let found = broader(one).contains(other) || broader(other).contains(one);
-                assert_eq!(found, expected, "{one} {other}");
-            }
-        }
     }
 }

@@ -16,7 +16,7 @@ use super::class::{Classes, classes};
 use super::condition::Problem;
 use super::gateway::{Judged, Taken};
 use super::listener::{Entry, From, Owner, Speaks};
-use super::{conflict, listener_set};
+use super::{conflict, listener_set, overlap};
 use crate::objects::*;
 use crate::world::{Name, Shelf, World};
 
@@ -129,6 +129,7 @@ impl Front {
         if options.shared_host {
             taken.take(judged, &mut entries[own..]);
         }
+        overlap::mark(&mut entries);
         if let Some(problem) = gateway_refusal.or_else(|| judged.unbound()) {
             for entry in &mut entries {
                 entry.withheld = Some(Problem::new("Invalid", problem.message.clone()));

@@ -11,7 +11,32 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use ringway_config::{Balance, ClusterLimits, Outlier};
 
 use super::duration;
-use crate::objects::Gateway;
+use crate::objects::{Gateway, Kind};
+
+/// What our annotations' keys begin with.
+pub const ANNOTATION_PREFIX: &str = "ringway.dev/";
+
+/// Every annotation of ours, and the kinds on which it is read.
+pub const ANNOTATIONS: &[(&str, &[Kind])] = &[
+    (PROXY_PROTOCOL, &[Kind::Gateway]),
+    (MAX_REQUEST_BODY, &[Kind::Gateway, Kind::HTTPRoute, Kind::GRPCRoute]),
+    (LOAD_BALANCING, BACKENDS),
+    (MAX_CONNECTIONS, BACKENDS),
+    (MAX_PENDING_REQUESTS, BACKENDS),
+    (MAX_REQUESTS, BACKENDS),
+    (OUTLIER_CONSECUTIVE_FAILURES, BACKENDS),
+    (CONNECT_TIMEOUT_KEY, BACKENDS),
+];
+
+const BACKENDS: &[Kind] = &[Kind::Service, Kind::XBackend];
+const PROXY_PROTOCOL: &str = "ringway.dev/proxy-protocol";
+const MAX_REQUEST_BODY: &str = "ringway.dev/max-request-body";
+const LOAD_BALANCING: &str = "ringway.dev/load-balancing";
+const MAX_CONNECTIONS: &str = "ringway.dev/max-connections";
+const MAX_PENDING_REQUESTS: &str = "ringway.dev/max-pending-requests";
+const MAX_REQUESTS: &str = "ringway.dev/max-requests";
+const OUTLIER_CONSECUTIVE_FAILURES: &str = "ringway.dev/outlier-consecutive-failures";
+const CONNECT_TIMEOUT_KEY: &str = "ringway.dev/connect-timeout";
 
 /// How long a connection to a backend may take to be made, unless its Service says otherwise. Envoy's default.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,16 +49,15 @@ pub(crate) struct Listeners {
 
 /// Which listeners expect a PROXY header.
 pub(crate) fn proxy_protocol(gateway: &Gateway, notes: &mut Vec<String>) -> Listeners {
-    const KEY: &str = "ringway.dev/proxy-protocol";
     let mut listeners = Listeners { all: false, named: vec![] };
-    let Some(text) = value(&gateway.metadata, KEY) else { return listeners };
+    let Some(text) = value(&gateway.metadata, PROXY_PROTOCOL) else { return listeners };
     for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
         if name == "*" {
             listeners.all = true;
         } else if gateway.spec.listeners.iter().any(|listener| listener.name == name) {
             listeners.named.push(name.into());
         } else {
-            notes.push(format!("metadata.annotations: {KEY}: there is no listener {name:?}"));
+            notes.push(format!("metadata.annotations: {PROXY_PROTOCOL}: there is no listener {name:?}"));
         }
     }
     listeners
@@ -41,7 +65,7 @@ pub(crate) fn proxy_protocol(gateway: &Gateway, notes: &mut Vec<String>) -> List
 
 /// The largest request body of a Gateway or route.
 pub(crate) fn request_body_bytes_max(metadata: &ObjectMeta, notes: &mut Vec<String>) -> Option<u64> {
-    read(metadata, "ringway.dev/max-request-body", notes, bytes)
+    read(metadata, MAX_REQUEST_BODY, notes, bytes)
 }
 
 /// How a Service's endpoints are used.
@@ -55,18 +79,18 @@ pub(crate) struct ClusterKnobs {
 
 /// Reads the annotations of a Service or XBackend.
 pub(crate) fn cluster(metadata: &ObjectMeta, notes: &mut Vec<String>) -> ClusterKnobs {
-    let balance = read(metadata, "ringway.dev/load-balancing", notes, |text| match text {
+    let balance = read(metadata, LOAD_BALANCING, notes, |text| match text {
         "PeakEwma" => Ok(Balance::PeakEwma),
         "RoundRobin" => Ok(Balance::RoundRobin),
         "LeastRequests" => Ok(Balance::LeastRequests),
         _ => Err("not one of PeakEwma, RoundRobin, LeastRequests"),
     });
     let limits = ClusterLimits {
-        connections_max: read(metadata, "ringway.dev/max-connections", notes, positive),
-        pending_max: read(metadata, "ringway.dev/max-pending-requests", notes, number),
-        requests_max: read(metadata, "ringway.dev/max-requests", notes, positive),
+        connections_max: read(metadata, MAX_CONNECTIONS, notes, positive),
+        pending_max: read(metadata, MAX_PENDING_REQUESTS, notes, number),
+        requests_max: read(metadata, MAX_REQUESTS, notes, positive),
     };
-    let connect_timeout = read(metadata, "ringway.dev/connect-timeout", notes, |text| {
+    let connect_timeout = read(metadata, CONNECT_TIMEOUT_KEY, notes, |text| {
         duration::parse(text)
             .filter(|timeout| !timeout.is_zero())
             .ok_or("not a duration above zero, such as 500ms")
@@ -82,9 +106,7 @@ pub(crate) fn cluster(metadata: &ObjectMeta, notes: &mut Vec<String>) -> Cluster
 /// Ours, or Linkerd's, which it takes from those who come from there.
 fn outlier(metadata: &ObjectMeta, notes: &mut Vec<String>) -> Option<Outlier> {
     let default = Outlier::default();
-    if let Some(consecutive_failures) =
-        read(metadata, "ringway.dev/outlier-consecutive-failures", notes, positive)
-    {
+    if let Some(consecutive_failures) = read(metadata, OUTLIER_CONSECUTIVE_FAILURES, notes, positive) {
         return Some(Outlier { consecutive_failures, ..default });
     }
     const LINKERD: &str = "balancer.linkerd.io/failure-accrual";
@@ -179,6 +201,25 @@ mod tests {
         assert_eq!(cluster(&bad, &mut notes), cluster(&ObjectMeta::default(), &mut vec![]));
         assert_eq!(notes.len(), 4, "{notes:?}");
         assert!(notes[0].contains("ringway.dev/load-balancing: \"Magic\""), "{}", notes[0]);
+    }
+
+    #[test]
+    fn every_annotation_of_the_table_is_read() {
+        for (key, kinds) in ANNOTATIONS {
+            let metadata = annotated(&[(key, "?")]);
+            for kind in *kinds {
+                let mut notes = vec![];
+                match kind {
+                    Kind::Service | Kind::XBackend => drop(cluster(&metadata, &mut notes)),
+                    _ => drop(request_body_bytes_max(&metadata, &mut notes)),
+                }
+                if *kind == Kind::Gateway {
+                    let gateway = Gateway { metadata: metadata.clone(), ..Gateway::default() };
+                    drop(proxy_protocol(&gateway, &mut notes));
+                }
+                assert!(matches!(&notes[..], [note] if note.contains(key)), "{key} on {kind}: {notes:?}");
+            }
+        }
     }
 
     #[test]

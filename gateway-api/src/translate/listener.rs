@@ -12,6 +12,7 @@ use ringway_config::{
 
 use super::condition::{Problem, fails, holds, sentences, unless};
 use super::grants::permitted;
+use super::overlap::Overlap;
 use super::secrets::{authorities, certificate};
 use crate::objects::*;
 use crate::world::{Name, World};
@@ -121,7 +122,7 @@ pub(crate) struct Entry<'w> {
     pub(crate) refused: Vec<Problem>,
     pub(crate) unresolved: Vec<Problem>,
     pub(crate) conflict: Option<Problem>,
-    pub(crate) overlap: Option<String>,
+    pub(crate) overlap: Overlap,
     /// Why it does not serve, though nothing is wrong with itself: its owner or gateway is not accepted.
     pub(crate) withheld: Option<Problem>,
 }
@@ -179,7 +180,7 @@ impl<'w> Entry<'w> {
             refused,
             unresolved,
             conflict: None,
-            overlap: None,
+            overlap: Overlap::default(),
             withheld: None,
         };
         if speaks.is_some_and(Speaks::terminates) {
@@ -225,14 +226,7 @@ impl<'w> Entry<'w> {
                 None => fails("Conflicted", "NoConflicts", "No other listener is in the way", generation),
             },
         ];
-        if let Some(overlap) = &self.overlap {
-            conditions.push(holds(
-                "OverlappingTLSConfig",
-                "OverlappingHostnames",
-                overlap.clone(),
-                generation,
-            ));
-        }
+        conditions.extend(self.overlap.condition(generation));
         let group_kind =
             |kind: &Kind| RouteGroupKind { group: Some(kind.group().into()), kind: kind.as_str().into() };
         ListenerStatus {

@@ -27,6 +27,7 @@ mod listener_set;
 mod matches;
 mod notice;
 mod options;
+mod overlap;
 mod policy;
 mod pool;
 mod rivals;
@@ -45,8 +46,10 @@ use serde::Serialize;
 
 pub use class::SUPPORTED_FEATURES;
 pub use endpoints::{Slices, endpoints};
+pub use knobs::{ANNOTATION_PREFIX, ANNOTATIONS};
 pub use notice::Notice;
 pub use options::{CONTROLLER, Options};
+pub(crate) use rules::kept as kept_rules;
 pub use status::{Status, Statuses};
 pub use translator::{Delta, Translator};
 

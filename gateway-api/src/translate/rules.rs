@@ -13,6 +13,7 @@ use super::filter::{Level, filters};
 use super::lead::Lead;
 use super::matches;
 use crate::objects::*;
+use crate::world::World;
 
 /// The rules of a route, and what is wrong with some of them.
 #[derive(Default)]
@@ -63,6 +64,29 @@ pub(crate) fn grpc(specs: &[GrpcRouteRule], body: Option<u64>, lead: &mut Lead<'
     rules
 }
 
+/// The rules of a route of which it is known what they match, by their index: those that are configured.
+pub(crate) fn kept(world: &World, key: &ObjectKey) -> Vec<usize> {
+    fn indexes<R>(rules: &[R], known: impl Fn(&R) -> bool) -> Vec<usize> {
+        rules.iter().enumerate().filter(|(_, rule)| known(rule)).map(|(index, _)| index).collect()
+    }
+    let (namespace, name) = (&*key.namespace, &*key.name);
+    match key.kind {
+        Kind::HTTPRoute => world.http_routes.get(namespace, name).map_or(vec![], |route| {
+            let known = |rule: &HttpRouteRule| {
+                all_matches(&rule.matches, "", HttpMatch::anything, matches::http).is_ok()
+            };
+            indexes(&route.spec.rules, known)
+        }),
+        Kind::GRPCRoute => world.grpc_routes.get(namespace, name).map_or(vec![], |route| {
+            let known = |rule: &GrpcRouteRule| {
+                all_matches(&rule.matches, "", matches::any_grpc, matches::grpc).is_ok()
+            };
+            indexes(&route.spec.rules, known)
+        }),
+        _ => vec![],
+    }
+}
+
 /// What a rule does, whatever it matches.
 struct Effects<'a> {
     name: Option<&'a str>,
@@ -90,7 +114,7 @@ impl Rules {
     ) {
         self.count += 1;
         if effects.session {
-            self.notes.push(format!("{at}.sessionPersistence is not served yet, so it is ignored"));
+            self.notes.push(format!("{at}.sessionPersistence: is not served yet, so it is ignored"));
         }
         let mut faults = vec![];
         let known = matches.as_deref().unwrap_or_default();

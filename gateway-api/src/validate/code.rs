@@ -78,16 +78,22 @@ codes! {
     NoSuchNumber = 1013 Error, "a number that cannot be held", "quote it if it is a string";
     NotAnObject = 1014 Error, "a document that is not an object", "start it with `apiVersion:` and `kind:`";
     Undecodable = 1015 Error, "a value that does not fit its kind's type", "correct the field's value";
+    Unreadable = 1016 Error, "a file or directory that cannot be read", "correct its name or its permissions";
+    NotText = 1017 Error, "a file that is not UTF-8 text", "save it as UTF-8";
+    NothingToRead = 1018 Warning, "a directory without manifests, or a text without objects", "name what holds the objects";
 
     // 11xx: what the object is.
     NoKind = 1101 Error, "`apiVersion` or `kind` is missing", "state both";
-    KindSkipped = 1102 Notice, "a kind that ringway does not read; the object is skipped", "nothing, if it is meant for others";
+    KindSkipped = 1102 Notice, "a kind that ringway does not read; the object is skipped", "nothing to do, if it is meant for others";
     VersionNotServed = 1103 Error, "a version of the kind that is not served", "use a served version";
     NoName = 1104 Error, "`metadata.name` is missing", "name the object";
     BadName = 1105 Error, "`metadata.name` is not a valid name", "use lower-case letters, digits, `-` and, except for Service and Namespace, `.`";
     BadNamespace = 1106 Error, "`metadata.namespace` is not a valid name", "use at most 63 lower-case letters, digits and `-`";
     NamespaceIgnored = 1107 Warning, "a namespace on a kind that has none", "remove `metadata.namespace`";
     DuplicateObject = 1108 Error, "the same object is defined twice", "remove or rename one";
+    KindUnknown = 1109 Warning, "a kind that its API does not have; the object is skipped", "correct `kind` or `apiVersion`";
+    KindNotServed = 1110 Warning, "a kind of the Gateway API that is not served yet; the object is skipped", "nothing to do, if it is meant for others";
+    AnnotationUnknown = 1111 Warning, "an annotation of ringway's that the kind does not have; it is ignored", "remove it, or check its spelling";
 
     // 12xx: the schema.
     MissingField = 1201 Error, "a required field is missing", "add it";
@@ -167,7 +173,7 @@ codes! {
 
     // 20xx: gateways as a whole, by their status.
     ClassMissing = 2001 Error, "a Gateway of a class that does not exist", "correct `gatewayClassName`, or add the GatewayClass";
-    GatewayNotServed = 2002 Warning, "a Gateway of a class that is another controller's", "nothing, if it is meant for others";
+    GatewayNotServed = 2002 Warning, "a Gateway of a class that is another controller's", "nothing to do, if it is meant for others";
     ClassNotAccepted = 2003 Error, "a GatewayClass that is not accepted", "remove what is not supported";
     GatewayNotAccepted = 2004 Error, "a Gateway that is not accepted", "remove what is not supported";
     AddressNotUsable = 2005 Error, "an address that the Gateway cannot have", "use an address of this machine, or none";
@@ -183,14 +189,15 @@ codes! {
     ListenerGrantMissing = 2105 Error, "a certificate or CA of another namespace, without a ReferenceGrant", "add a ReferenceGrant there, or move the object";
     AuthorityUnusable = 2106 Error, "a CA certificate that is missing or cannot be used", "add the ConfigMap with `ca.crt`, or correct it";
     RouteKindImpossible = 2107 Error, "a kind of route that the listener's protocol cannot serve", "remove the kind";
-    CertificatesOverlap = 2108 Warning, "listeners of one port whose hostnames overlap", "give them disjoint hostnames or one certificate";
+    HostnamesOverlap = 2108 Warning, "listeners of one port whose hostnames overlap", "give them disjoint hostnames, unless clients ask again after a 421";
     ListenerSetRefused = 2109 Error, "a ListenerSet that its Gateway does not take", "allow its namespace in the Gateway's `allowedListeners`";
     ListenerIdle = 2110 Notice, "a listener without routes; it answers 404 or closes", "attach a route, or remove it";
-    ListenerProblem = 2111 Error, "a listener that does not serve", "see the message";
+    ListenerProblem = 2111 Error, "a listener that does not serve", "correct what is named";
+    CertificateNamesOverlap = 2112 Notice, "listeners of one port whose certificates have names in common", "give each a certificate of its own names, unless clients ask again after a 421";
 
     // 22xx: routes, by their status.
     ParentMissing = 2201 Error, "a parent that does not exist", "add it, or correct the reference's name and namespace";
-    ParentNotServed = 2202 Warning, "a parent that ringway does not serve", "nothing, if it is meant for others";
+    ParentNotServed = 2202 Warning, "a parent that ringway does not serve", "nothing to do, if it is meant for others";
     RouteWithoutParents = 2203 Warning, "a route that names no parent and so attaches to nothing", "add `parentRefs`";
     NoMatchingListener = 2204 Error, "a parent that has no such listener", "correct `sectionName` or `port`, or remove them";
     NotAllowed = 2205 Error, "no listener of the parent allows this route", "allow its kind and namespace in the listener's `allowedRoutes`";
@@ -201,21 +208,24 @@ codes! {
     BackendMissing = 2210 Error, "a backend or port that does not exist", "add the Service, or correct the reference's name, namespace and port";
     GrantMissing = 2211 Error, "a backend that the route may not use", "add a ReferenceGrant in the backend's namespace";
     BackendKindUnknown = 2212 Error, "a reference to a kind that cannot be there", "refer to a Service or XBackend";
-    BackendProtocol = 2213 Error, "a backend whose protocol the route cannot speak", "correct the Service's `appProtocol`";
-    RouteProblem = 2214 Error, "a route that does not serve", "see the message";
+    BackendProtocol = 2213 Error, "a backend whose protocol the route cannot speak", "correct the Service's `appProtocol`, or the XBackend's `protocol`";
+    RouteProblem = 2214 Error, "a route that does not serve", "correct what is named";
     ExternalNameRefused = 2215 Error, "a Service of type ExternalName as a backend", "use an XBackend, or allow it with `--allow-external-name`";
+    NotServedYet = 2216 Warning, "a field that is not served yet; it is ignored", "remove it, or do without what it asks for";
+    RouteShadowed = 2217 Warning, "an older route has the listener, or the hostname on it", "remove one, or give it a listener of its own";
+    MatchShadowed = 2218 Warning, "an earlier rule has the same match for the same hostname", "change the match or the hostname, or remove one";
 
     // 23xx: policies and backends, by their status.
     TargetMissing = 2301 Error, "a policy for a target that does not exist", "add the Service, or correct the reference's name and section";
     PolicyConflict = 2302 Error, "an older policy is in force for the same target", "remove one";
     PolicyAuthority = 2303 Error, "a policy's CA certificate that is missing or cannot be used; connections to its target fail", "add the ConfigMap with `ca.crt`, or correct it";
     PolicyProblem = 2304 Error, "a policy that is not in force", "correct the field";
-    PolicyIdle = 2305 Notice, "a policy for Services that no route of ringway's leads to", "nothing, if it is meant for others";
+    PolicyIdle = 2305 Notice, "a policy for Services that no route of ringway's leads to", "nothing to do, if it is meant for others";
     BackendProblem = 2306 Error, "a backend that cannot be used", "correct the field";
     BackendIdle = 2307 Notice, "a backend that no route leads to", "refer to it, or remove it";
 
     // 24xx: objects without status.
-    Remark = 2401 Warning, "an object that does not do what it says", "see the message";
+    Remark = 2401 Warning, "an object that does not do what it says", "correct the value that is named";
 }
 
 impl Code {

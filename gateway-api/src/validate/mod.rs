@@ -5,25 +5,32 @@
 //! a hint. The tables in `kinds/` say what is allowed; `code.rs` lists what can be found. How objects fit
 //! together is [`lint()`]'s matter.
 
+mod annotations;
 mod code;
 mod defaults;
+mod draft;
 mod finding;
 mod form;
 mod kinds;
 mod lint;
+mod nearest;
 mod schema;
+mod shadow;
 #[cfg(test)]
 mod tests;
+mod unread;
 mod walk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 pub use code::{Code, Severity};
 pub use defaults::apply_defaults;
+pub use draft::Draft;
 pub use finding::{Finding, sort};
 pub use lint::lint;
+pub use shadow::shadowed;
 
 use crate::manifest::{Document, Scope, default_namespace, scope};
 use walk::Checker;
@@ -33,6 +40,8 @@ use walk::Checker;
 pub struct Admitted {
     /// The sound objects of kinds that ringway reads, defaults and namespace filled in, in the order given.
     pub documents: Vec<Document>,
+    /// What the others are without what is unsound about them, for whoever looks for more to find.
+    pub drafts: Vec<Draft>,
     /// All that was found, in the order of the text.
     pub findings: Vec<Finding>,
 }
@@ -47,6 +56,12 @@ pub fn admit(documents: Vec<Document>) -> Admitted {
         apply_defaults(&mut document.value);
         let found = check(&document);
         let sound = found.iter().all(|finding| finding.severity != Severity::Error);
+        let draft = if sound { None } else { Draft::of(&document, &found) };
+        if let Some(draft) = draft.as_ref().filter(|draft| draft.is_whole()) {
+            let told = |finding: &Finding| found.contains(finding) || draft.hides(finding);
+            admitted.findings.extend(check(&draft.document).into_iter().filter(|finding| !told(finding)));
+        }
+        admitted.drafts.extend(draft);
         admitted.findings.extend(found);
         if !sound || kinds::of(&document.value).is_none() {
             continue;
@@ -67,6 +82,9 @@ pub fn admit(documents: Vec<Document>) -> Admitted {
         first.insert((group, document.name()), place);
         admitted.documents.push(document);
     }
+    let group = |document: &Document| kinds::identity(&document.value).map(|(group, ..)| group.to_owned());
+    let mut names: BTreeSet<_> = first.into_keys().collect();
+    admitted.drafts.retain(|draft| names.insert((group(&draft.document), draft.document.name())));
     finding::sort(&mut admitted.findings);
     admitted
 }
@@ -83,7 +101,7 @@ pub fn check(document: &Document) -> Vec<Finding> {
 }
 
 fn inspect<'v>(value: &'v Value, check: &mut Checker<'v>) {
-    let Some((_, version, _)) = kinds::identity(value) else {
+    let Some((group, version, name)) = kinds::identity(value) else {
         let stated = |field| value.get(field).and_then(Value::as_str).is_some_and(|text| !text.is_empty());
         for field in ["apiVersion", "kind"] {
             if !stated(field) {
@@ -95,7 +113,7 @@ fn inspect<'v>(value: &'v Value, check: &mut Checker<'v>) {
     let Some(kind) = kinds::of(value) else {
         let versions = kinds::versions(value);
         match versions.as_slice() {
-            [] => check.broken("", Code::KindSkipped),
+            [] => unread::inspect(group, name, check),
             known => {
                 let message = format!("version {version} is not served");
                 let hint = Some(format!("use {}", known.join(" or ")));
@@ -105,6 +123,7 @@ fn inspect<'v>(value: &'v Value, check: &mut Checker<'v>) {
         return;
     };
     inspect_name(kind, value, check);
+    annotations::inspect(name, value, check);
     check.walk(&kind.shape, value);
 }
 

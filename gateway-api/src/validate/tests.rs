@@ -188,7 +188,10 @@ fn tls_route() -> Value {
 }
 
 fn tcp_route() -> Value {
-    gateway_api("TCPRoute", json!({"rules": [{"backendRefs": [{"name": "db", "port": 5432}]}]}))
+    gateway_api(
+        "TCPRoute",
+        json!({"parentRefs": [{"name": "a"}], "rules": [{"backendRefs": [{"name": "db", "port": 5432}]}]}),
+    )
 }
 
 fn reference_grant() -> Value {
@@ -322,7 +325,7 @@ fn an_object_that_is_not_what_it_should_be_is_told_apart() {
         vec![
             ("/apiVersion", json!(null), NoKind, "apiVersion"),
             ("/kind", json!(7), NoKind, "kind"),
-            ("/kind", json!("HTTPRouter"), KindSkipped, ""),
+            ("/kind", json!("HTTPRouter"), KindUnknown, "kind"),
             ("/apiVersion", json!("gateway.networking.k8s.io/v1alpha2"), VersionNotServed, "apiVersion"),
             ("/metadata/name", json!(null), NoName, "metadata.name"),
             ("/metadata/name", json!("Web"), BadName, "metadata.name"),
@@ -377,6 +380,9 @@ fn the_gateways_rules_hold() {
             ("/spec/listeners/0/port", json!(0), TooSmall, "spec.listeners[0].port"),
             ("/spec/listeners/0/port", json!(65536), TooLarge, "spec.listeners[0].port"),
             ("/spec/listeners/0/port", json!(u64::MAX), TooLarge, "spec.listeners[0].port"),
+            ("/spec/listeners/0/port", json!(1e20), TooLarge, "spec.listeners[0].port"),
+            ("/spec/listeners/0/port", json!(-1e20), TooSmall, "spec.listeners[0].port"),
+            ("/spec/listeners/0/port", json!(80.5), WrongType, "spec.listeners[0].port"),
             ("/spec/listeners/0/port", json!("80"), WrongType, "spec.listeners[0].port"),
             ("/spec/listeners/0/port", json!(80.5), WrongType, "spec.listeners[0].port"),
             ("/spec/listeners/0/protocol", json!("a b"), Malformed, "spec.listeners[0].protocol"),
@@ -828,7 +834,7 @@ fn an_older_version_follows_its_own_rules() {
     let rule = json!({"name": "a", "backendRefs": [{"name": "web", "port": 443}]});
     let mut route = tls_route();
     route["apiVersion"] = json!("gateway.networking.k8s.io/v1alpha2");
-    route["spec"] = json!({"rules": [rule, {"name": "b", "backendRefs": [{"name": "web", "port": 443}]}]});
+    route["spec"] = json!({"parentRefs": [{"name": "a"}], "rules": [rule, {"name": "b", "backendRefs": [{"name": "web", "port": 443}]}]});
     assert_eq!(found(&route), []);
     route["spec"]["rules"][1] = rule;
     assert_eq!(found(&route), [(Code::RuleNameTwice, "spec.rules[1].name".to_owned())]);
@@ -994,13 +1000,177 @@ spec:
 }
 
 #[test]
+fn a_number_with_too_many_digits_is_too_large_and_no_fraction() {
+    let text =
+        "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: [{port: 99999999999999999999}]}}";
+    let (documents, errors) = parse("in.yaml".into(), text);
+    assert_eq!(errors, []);
+    let shown: Vec<_> = admit(documents).findings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        ["in.yaml:1:70: error[RW1210] Service/default/a: spec.ports[0].port: is more than 65535; lower it"]
+    );
+}
+
+#[test]
+fn a_slip_in_the_name_of_a_kind_is_no_kind_of_others() {
+    for (api_version, kind, expected) in [
+        (
+            "gateway.networking.k8s.io/v1",
+            "HTPRoute",
+            "warning[RW1109] HTPRoute/x: kind: there is no kind HTPRoute in gateway.networking.k8s.io, so the object \
+             is skipped; did you mean `HTTPRoute`?",
+        ),
+        (
+            "gateway.networking.k8s.io/v1alpha1",
+            "XBackend",
+            "there is no kind XBackend in gateway.networking.k8s.io, so the object is skipped; did you mean \
+             `apiVersion: gateway.networking.x-k8s.io/v1alpha1`, `kind: XBackend`?",
+        ),
+        ("gateway.networking.x-k8s.io/v1alpha1", "XListenerSet", "`kind: ListenerSet`?"),
+        (
+            "gateway.networking.k8s.io/v1",
+            "Path",
+            "; use one of GatewayClass, Gateway, ListenerSet, HTTPRoute,",
+        ),
+        ("gateway.networking.x-k8s.io/v1alpha1", "XMesh", "RW1110] XMesh/x: kind: XMesh is not served yet,"),
+        ("networking.k8s.io/v1", "Gateway", "`apiVersion: gateway.networking.k8s.io/v1`, `kind: Gateway`?"),
+        ("gateway.networkin.k8s.io/v1", "TCPRoute", "`apiVersion: gateway.networking.k8s.io/v1`"),
+        ("gateway.networking.k8s.io", "UDPRoute", "no kind UDPRoute in the core API"),
+        (
+            "v1",
+            "Servcie",
+            "there is no kind Servcie in the core API, so the object is skipped; did you mean `Service`?",
+        ),
+        ("v1", "Pod", "notice[RW1102]"),
+        ("v1", "ServiceAccount", "notice[RW1102]"),
+        ("networking.k8s.io/v1", "Ingress", "notice[RW1102]"),
+        ("networking.istio.io/v1", "Gateway", "notice[RW1102]"),
+        ("policy.linkerd.io/v1beta3", "HTTPRoute", "notice[RW1102]"),
+        (
+            "apps/v1",
+            "Deployment",
+            "ringway does not read this kind, so the object is skipped; nothing to do, if it is meant for others",
+        ),
+    ] {
+        let admitted = admit(vec![read(&object(api_version, kind, json!({})))]);
+        let shown: Vec<_> = admitted.findings.iter().map(ToString::to_string).collect();
+        assert!(matches!(&shown[..], [only] if only.contains(expected)), "{shown:?}");
+        assert!(admitted.documents.is_empty(), "{kind} is skipped");
+    }
+}
+
+#[test]
+fn an_annotation_of_ours_that_is_not_known_or_not_there_is_told_with_the_one_that_was_meant() {
+    let told = |mut value: Value, key: &str| {
+        value["metadata"]["annotations"] = json!({key: "1"});
+        let admitted = admit(vec![read(&value)]);
+        assert_eq!(admitted.documents.len(), 1, "it is only a warning");
+        admitted.findings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    for (value, key, expected) in [
+        (
+            service(),
+            "ringway.dev/max-conections",
+            "warning[RW1111] Service/default/x: metadata.annotations[\"ringway.dev/max-conections\"]: there is no \
+             such annotation, so it is ignored; did you mean `ringway.dev/max-connections`?",
+        ),
+        (http_route(), "ringway.dev/max-request-bodies", "did you mean `ringway.dev/max-request-body`?"),
+        (
+            http_route(),
+            "ringway.dev/max-requests",
+            "not read on HTTPRoute, so it is ignored; it belongs on Service or XBackend",
+        ),
+        (gateway(), "ringway.dev/anything-else", "so it is ignored; remove it, or check its spelling"),
+    ] {
+        let shown = told(value, key);
+        assert!(matches!(&shown[..], [only] if only.contains(expected)), "{shown:?}");
+    }
+    for (value, key) in [
+        (service(), "ringway.dev/max-connections"),
+        (gateway(), "ringway.dev/max-request-body"),
+        (service(), "example.com/max-conections"),
+    ] {
+        assert_eq!(told(value, key), Vec::<String>::new(), "{key}");
+    }
+}
+
+#[test]
+fn a_route_to_which_nothing_leads_and_what_default_gateways_would_be_for_are_told() {
+    use Code::*;
+    let without = |mut route: Value| {
+        route["spec"]["parentRefs"] = json!([]);
+        route
+    };
+    for route in [http_route, grpc_route, tls_route, tcp_route, udp_route] {
+        assert_eq!(found(&without(route())), [(RouteWithoutParents, "spec".to_owned())]);
+        for (scope, expected) in [("All", "spec.useDefaultGateways"), ("None", "spec")] {
+            let mut route = without(route());
+            route["spec"]["useDefaultGateways"] = json!(scope);
+            assert_eq!(found(&route), [(RouteWithoutParents, expected.to_owned())]);
+        }
+    }
+    assert_cases(
+        http_route,
+        vec![("/spec/useDefaultGateways", json!("All"), NotServedYet, "spec.useDefaultGateways")],
+    );
+    assert_cases(gateway, vec![("/spec/defaultScope", json!("All"), NotServedYet, "spec.defaultScope")]);
+    let mut none = http_route();
+    none["spec"]["useDefaultGateways"] = json!("None");
+    assert_eq!(found(&none), []);
+}
+
+#[test]
+fn a_wrong_type_does_not_hide_what_else_is_wrong() {
+    let text = "\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  gatewayClassName: ringway
+  listeners:
+  - {name: a, port: '80', protocol: HTTP, tls: {mode: Passthrough}}
+  - {name: b, port: 81, protocol: HTTP}
+  - {name: d, port: 80, protocol: HTTPP}
+";
+    let admitted = admit(parse("in.yaml".into(), text).0);
+    let found: Vec<_> =
+        admitted.findings.iter().map(|finding| format!("{} {}", finding.code, finding.field)).collect();
+    assert_eq!(found, ["RW1202 spec.listeners[0].port", "RW1301 spec.listeners[0].tls",]);
+    assert!(admitted.documents.is_empty());
+    let [draft] = &admitted.drafts[..] else { panic!("{:?}", admitted.drafts) };
+    assert!(draft.document.object().unwrap().is_some(), "it can be translated");
+    let at =
+        |field: &str| Finding::new(Code::ListenerUnsupported, &draft.document, field.into(), "".into(), None);
+    assert!(draft.hides(&at("spec.listeners[0].port")) && !draft.hides(&at("spec.listeners[0].protocol")));
+    let large = admit(parse("in.yaml".into(), &text.replace("'80'", "99999")).0);
+    assert_eq!((large.drafts.len(), large.findings.len()), (1, 1), "{:?}", large.findings);
+    // Without what it must have, nothing can be made of it.
+    let hopeless = admit(parse("in.yaml".into(), &text.replace("'80'", "[]")).0);
+    assert!(hopeless.drafts.is_empty() && hopeless.findings.len() == 1, "{:?}", hopeless.findings);
+}
+
+#[test]
+fn of_an_object_that_is_defined_before_there_is_no_draft() {
+    let service = |port: &str| {
+        format!(
+            "---\n{{apiVersion: v1, kind: Service, metadata: {{name: a}}, spec: {{ports: [{{port: {port}}}]}}}}\n"
+        )
+    };
+    for texts in [["1", "x"], ["x", "1"], ["x", "x"]] {
+        let admitted = admit(parse("in.yaml".into(), &texts.map(service).concat()).0);
+        assert_eq!(admitted.documents.len() + admitted.drafts.len(), 1, "{texts:?}");
+    }
+}
+
+#[test]
 fn what_is_sound_is_kept_with_defaults_and_namespace() {
     let text = "\
-{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: a}, spec: {hostnames: null}}
+{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: a}, spec: {hostnames: null, parentRefs: [{name: b}]}}
 ---
-{apiVersion: gateway.networking.k8s.io/v1beta1, kind: HTTPRoute, metadata: {name: a, namespace: default}, spec: {}}
+{apiVersion: gateway.networking.k8s.io/v1beta1, kind: HTTPRoute, metadata: {name: a, namespace: default}, spec: {parentRefs: [{name: b}]}}
 ---
-{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: A}, spec: {}}
+{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: A}, spec: {parentRefs: [{name: b}]}}
 ---
 {apiVersion: apps/v1, kind: Deployment}
 ";
@@ -1011,7 +1181,10 @@ fn what_is_sound_is_kept_with_defaults_and_namespace() {
         [json!({
             "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
             "metadata": {"name": "a", "namespace": "default"},
-            "spec": {"rules": [{"matches": [{"path": {"type": "PathPrefix", "value": "/"}}]}]},
+            "spec": {
+                "parentRefs": [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "b"}],
+                "rules": [{"matches": [{"path": {"type": "PathPrefix", "value": "/"}}]}],
+            },
         })]
     );
     let codes: Vec<_> = admitted.findings.iter().map(|finding| (finding.code, finding.place.line)).collect();

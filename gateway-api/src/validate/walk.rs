@@ -1,6 +1,7 @@
 //! Compares a value with its shape and asks the rules. The path is kept as it is walked and written out only
 //! for a finding.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -8,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::code::{Code, Severity};
 use super::form::Form;
+use super::nearest::nearest;
 use super::schema::{Distinct, Field, Rule, Shape};
 
 /// The most findings that are listed for one object; one more says that there are others.
@@ -56,6 +58,7 @@ impl<'v> Checker<'v> {
             Shape::IntegerOf(allowed) => match value.as_i64() {
                 Some(number) if allowed.contains(&number) => {}
                 Some(number) => self.not_one_of(&number.to_string(), allowed),
+                None if beyond_counting(value).is_some() => self.not_one_of("it", allowed),
                 None => self.wrong_type("an integer", value),
             },
             Shape::Text { min, max, form } => self.text(min, max, form, value),
@@ -103,6 +106,13 @@ impl<'v> Checker<'v> {
             Some(_) => {}
             None if value.is_u64() => {
                 self.report("", Code::TooLarge, format!("{value} is more than {max}"), None)
+            }
+            // The text's own digits are lost by now: it is read as a double.
+            None if beyond_counting(value) == Some(Ordering::Greater) => {
+                self.report("", Code::TooLarge, format!("is more than {max}"), None);
+            }
+            None if beyond_counting(value) == Some(Ordering::Less) => {
+                self.report("", Code::TooSmall, format!("is less than {min}"), None);
             }
             None => self.wrong_type("an integer", value),
         }
@@ -286,60 +296,15 @@ impl<'v> Checker<'v> {
     }
 }
 
-/// The candidate that `text` was probably meant to be.
-fn nearest<'c>(text: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
-    // Longer texts are no slips of the pen, and would cost time.
-    let allowed = match text.len() {
-        0..=5 => 1,
-        6..=9 => 2,
-        10..=40 => 3,
-        _ => return None,
-    };
-    candidates
-        .map(|candidate| (distance(&text.to_lowercase(), &candidate.to_lowercase()), candidate))
-        .filter(|(distance, _)| *distance <= allowed)
-        .min()
-        .map(|(_, candidate)| candidate)
-}
-
-/// How many letters must be added, removed, exchanged or swapped with their neighbour to make one of the
-/// other.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut before: Vec<usize> = Vec::new();
-    let mut above: Vec<usize> = (0..=b.len()).collect();
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let exchanged = above[j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut least = exchanged.min(above[j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                least = least.min(before[j - 2] + 1);
-            }
-            row.push(least);
-        }
-        before = std::mem::replace(&mut above, row);
-    }
-    above[b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slip_of_the_pen_finds_what_was_meant() {
-        let fields = ["backendRefs", "filters", "matches", "name"];
-        for (text, expected) in [
-            ("backendRef", Some("backendRefs")),
-            ("BackendRefs", Some("backendRefs")),
-            ("mathces", Some("matches")),
-            ("nmae", Some("name")),
-            ("nam", Some("name")),
-            ("timeouts", None),
-            ("", None),
-        ] {
-            assert_eq!(nearest(text, fields.into_iter()), expected, "{text}");
-        }
+/// Whether a number is above or below all that an integer can hold. Such a one is no fraction, whatever holds it.
+fn beyond_counting(value: &Value) -> Option<Ordering> {
+    const BOUND: f64 = 9_223_372_036_854_775_808.0;
+    let number = value.as_f64().filter(|_| value.is_f64())?;
+    if number >= BOUND {
+        Some(Ordering::Greater)
+    } else if number < -BOUND {
+        Some(Ordering::Less)
+    } else {
+        None
     }
 }

@@ -44,6 +44,7 @@ const PLACES: [Place; 12] = [
             "serde_json",
             "serde_path_to_error",
             "thiserror",
+            "webpki",
         ]),
     },
     Place {

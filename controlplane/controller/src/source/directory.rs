@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 pub use ringway_gateway_api::manifest::SourceName;
 
 use super::inotify::{Watcher, is_manifest, watch_path};
+use super::unfit::Unfit;
 
 /// The longest file that is read: what the parser takes at most.
 pub const FILE_BYTES_MAX: u64 = ringway_gateway_api::manifest::TEXT_BYTES_MAX as u64;
@@ -65,8 +66,8 @@ pub enum Reading {
     Text(String),
     /// It was removed.
     Gone,
-    /// It is there and cannot be read; why.
-    Unreadable(String),
+    /// It is there and gives no text; why.
+    Unfit(Unfit),
 }
 
 /// The files of all roots, as they were when last looked at.
@@ -83,7 +84,7 @@ enum Known {
     /// Read whole; the stamp that it had, unless it was so fresh that the next save could bear the same.
     Read(Option<Stamp>),
     /// Not read; why.
-    Unreadable(String),
+    Unfit(Unfit),
 }
 
 /// What changes when a file does.
@@ -163,6 +164,10 @@ impl Directory {
                     Ok(listed) => listed,
                     Err(error) => return self.keep(root, &error.to_string(), present, found),
                 };
+                if listed.is_empty() {
+                    present.insert(root.to_owned());
+                    self.note_unfit(root.to_owned(), Unfit::empty(root), found);
+                }
                 for path in listed {
                     let link = path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink());
                     if let Some(watcher) = watcher.as_deref_mut()
@@ -190,7 +195,7 @@ impl Directory {
             return;
         }
         self.made.insert(Arc::clone(&name), text.clone());
-        let reading = text.map_or_else(Reading::Unreadable, Reading::Text);
+        let reading = text.map_or_else(|reason| Reading::Unfit(Unfit::unreadable(&reason)), Reading::Text);
         found.push(Found { source: name, reading });
     }
 
@@ -202,7 +207,7 @@ impl Directory {
         present.insert(path.clone());
         if too_many {
             let reason = format!("not read: there are more than {FILES_MAX} files");
-            return self.note_unreadable(path, reason, found);
+            return self.note_unfit(path, Unfit::unreadable(&reason), found);
         }
         let before = self.known.get(&path);
         match read_if_changed(&path, before) {
@@ -211,7 +216,7 @@ impl Directory {
                 found.push(Found { source: source_name(&path), reading: Reading::Text(text) });
                 self.known.insert(path, Known::Read(stamp));
             }
-            Err(reason) => self.note_unreadable(path, reason, found),
+            Err(unfit) => self.note_unfit(path, unfit, found),
         }
     }
 
@@ -220,15 +225,15 @@ impl Directory {
         let held = self.known.keys().filter(|path| path.parent() == Some(root)).cloned();
         present.extend(held);
         present.insert(root.to_owned());
-        self.note_unreadable(root.to_owned(), reason.to_owned(), found);
+        self.note_unfit(root.to_owned(), Unfit::unreadable(reason), found);
     }
 
-    fn note_unreadable(&mut self, path: PathBuf, reason: String, found: &mut Vec<Found>) {
-        let known = Known::Unreadable(reason.clone());
+    fn note_unfit(&mut self, path: PathBuf, unfit: Unfit, found: &mut Vec<Found>) {
+        let known = Known::Unfit(unfit.clone());
         if self.known.get(&path) == Some(&known) {
             return;
         }
-        found.push(Found { source: source_name(&path), reading: Reading::Unreadable(reason) });
+        found.push(Found { source: source_name(&path), reading: Reading::Unfit(unfit) });
         self.known.insert(path, known);
     }
 }
@@ -249,34 +254,31 @@ fn manifests_in(directory: &Path) -> io::Result<BTreeSet<PathBuf>> {
 
 type Text = (String, Option<Stamp>);
 
-fn read_if_changed(path: &Path, known: Option<&Known>) -> Result<Option<Text>, String> {
-    let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
+fn read_if_changed(path: &Path, known: Option<&Known>) -> Result<Option<Text>, Unfit> {
+    let unreadable = |error: io::Error| Unfit::unreadable(&error.to_string());
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
     // Opening a pipe or a device could wait for ever.
     if !metadata.is_file() {
-        return Err("not a regular file".to_owned());
+        return Err(Unfit::unreadable("not a regular file"));
     }
     if let Some(Known::Read(Some(stamp))) = known
         && *stamp == Stamp::of(&metadata)
     {
         return Ok(None);
     }
-    let file = File::open(path).map_err(|error| error.to_string())?;
+    let file = File::open(path).map_err(unreadable)?;
     // Of the file that was opened: the name may lead to another one by now.
-    let metadata = file.metadata().map_err(|error| error.to_string())?;
+    let metadata = file.metadata().map_err(unreadable)?;
     // One more than it has now, so that its end is found without making room for a second half.
     let expected = metadata.len().min(FILE_BYTES_MAX) as usize + 1;
     let mut bytes = Vec::with_capacity(expected);
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!(
-            "larger than the {FILE_BYTES_MAX} bytes that are read; split it into several files"
-        ));
+        let reason =
+            format!("larger than the {FILE_BYTES_MAX} bytes that are read; split it into several files");
+        return Err(Unfit::unreadable(&reason));
     }
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        format!("not UTF-8: line {line} holds a byte that no character begins with")
-    })?;
+    let text = Unfit::or_text(bytes)?;
     Ok(Some((text, Stamp::trusted(&metadata, SystemTime::now()))))
 }
 

@@ -33,15 +33,18 @@ pub(super) const GATEWAY_CLASS: Shape = kind![required(
 
 pub(super) const GATEWAY: Shape = kind![required(
     "spec",
-    object(&[
-        required("gatewayClassName", text(1, 253)),
-        required("listeners", LISTENERS),
-        optional("addresses", list(&ADDRESS, 0, 16).with(&[addresses_differ])),
-        optional("allowedListeners", object(&[defaulted("namespaces", LISTENERS_FROM, Empty)]),),
-        optional("defaultScope", Shape::OneOf(&["All", "None"])),
-        optional("infrastructure", INFRASTRUCTURE),
-        optional("tls", GATEWAY_TLS),
-    ])
+    ruled(
+        &[
+            required("gatewayClassName", text(1, 253)),
+            required("listeners", LISTENERS),
+            optional("addresses", list(&ADDRESS, 0, 16).with(&[addresses_differ])),
+            optional("allowedListeners", object(&[defaulted("namespaces", LISTENERS_FROM, Empty)]),),
+            optional("defaultScope", Shape::OneOf(&["All", "None"])),
+            optional("infrastructure", INFRASTRUCTURE),
+            optional("tls", GATEWAY_TLS),
+        ],
+        &[no_default]
+    )
 )];
 
 pub(super) const LISTENER_SET: Shape = kind![required(
@@ -197,5 +200,13 @@ fn addresses_differ<'v>(value: &'v Value, check: &mut Checker<'v>) {
             format!("is the same as [{first}]"),
             None,
         );
+    }
+}
+
+/// Routes that name no Gateway are served by none.
+fn no_default<'v>(spec: &'v Value, check: &mut Checker<'v>) {
+    if of(spec, "defaultScope") == "All" {
+        let message = "default gateways are not served yet, so no route comes here by it".to_owned();
+        check.report(".defaultScope", Code::NotServedYet, message, None);
     }
 }

@@ -61,7 +61,9 @@ const SERVICE_PORT: Shape = object(&[
 pub(super) fn fill_service(service: &mut Value) {
     let ports = service.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
     for port in ports.into_iter().flatten().filter_map(Value::as_object_mut) {
-        if let Some(number) = port.get("port").cloned() {
+        // What is no port is told where it was written, and only there.
+        let number = port.get("port").filter(|number| number.as_u64().is_some_and(|it| it <= 65535)).cloned();
+        if let Some(number) = number {
             port.entry("targetPort").or_insert(number);
         }
     }

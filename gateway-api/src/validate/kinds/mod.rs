@@ -28,7 +28,18 @@ pub(super) struct Kind {
     pub(super) fill: fn(&mut Value),
 }
 
-const GATEWAY_API: &str = "gateway.networking.k8s.io";
+impl Kind {
+    /// The `apiVersion` in which it is best written.
+    pub(super) fn api_version(&self) -> String {
+        let version = self.versions.first().copied().unwrap_or_default();
+        if self.group.is_empty() { version.to_owned() } else { format!("{}/{version}", self.group) }
+    }
+}
+
+/// The group of the Gateway API.
+pub(super) const GATEWAY_API: &str = "gateway.networking.k8s.io";
+/// The group of its experiments.
+pub(super) const GATEWAY_API_X: &str = "gateway.networking.x-k8s.io";
 
 static KINDS: &[Kind] = &[
     gateway_api(&["v1", "v1beta1"], "GatewayClass", gateway::GATEWAY_CLASS),
@@ -44,7 +55,7 @@ static KINDS: &[Kind] = &[
     gateway_api(&["v1alpha2"], "UDPRoute", route::LAYER4_ROUTE_ALPHA2),
     gateway_api(&["v1", "v1beta1"], "ReferenceGrant", policy::REFERENCE_GRANT),
     gateway_api(&["v1", "v1alpha3"], "BackendTLSPolicy", policy::BACKEND_TLS_POLICY),
-    Kind { group: "gateway.networking.x-k8s.io", ..gateway_api(&["v1alpha1"], "XBackend", policy::XBACKEND) },
+    Kind { group: GATEWAY_API_X, ..gateway_api(&["v1alpha1"], "XBackend", policy::XBACKEND) },
     Kind {
         name: &DNS_LABEL,
         name_max: 63,
@@ -63,6 +74,11 @@ const fn gateway_api(versions: &'static [&'static str], kind: &'static str, shap
 
 const fn built_in(kind: &'static str, shape: Shape) -> Kind {
     Kind { group: "", ..gateway_api(&["v1"], kind, shape) }
+}
+
+/// All of them.
+pub(super) fn all() -> impl Iterator<Item = &'static Kind> {
+    KINDS.iter()
 }
 
 /// The definition that an object's `apiVersion` and `kind` name.

@@ -18,47 +18,59 @@ use super::shared::{
 
 pub(super) const HTTP_ROUTE: Shape = kind![required(
     "spec",
-    object(&[
-        PARENTS,
-        DEFAULT_GATEWAYS,
-        HOSTNAMES,
-        defaulted("rules", list(&HTTP_RULE, 1, 16).with(&[matches_in_all, rule_names_differ]), One),
-    ])
+    ruled(
+        &[
+            PARENTS,
+            DEFAULT_GATEWAYS,
+            HOSTNAMES,
+            defaulted("rules", list(&HTTP_RULE, 1, 16).with(&[matches_in_all, rule_names_differ]), One),
+        ],
+        &[has_parents],
+    )
 )];
 
 pub(super) const GRPC_ROUTE: Shape = kind![required(
     "spec",
-    object(&[
-        PARENTS,
-        DEFAULT_GATEWAYS,
-        HOSTNAMES,
-        optional("rules", list(&GRPC_RULE, 0, 16).with(&[matches_in_all, rule_names_differ])),
-    ])
+    ruled(
+        &[
+            PARENTS,
+            DEFAULT_GATEWAYS,
+            HOSTNAMES,
+            optional("rules", list(&GRPC_RULE, 0, 16).with(&[matches_in_all, rule_names_differ])),
+        ],
+        &[has_parents],
+    )
 )];
 
 pub(super) const TLS_ROUTE: Shape = kind![required(
     "spec",
-    object(&[
-        PARENTS,
-        DEFAULT_GATEWAYS,
-        required("hostnames", list(&HOSTNAME, 1, 1024).with(&[names_not_addresses])),
-        required("rules", list(&LAYER4_RULE, 1, 1)),
-    ])
+    ruled(
+        &[
+            PARENTS,
+            DEFAULT_GATEWAYS,
+            required("hostnames", list(&HOSTNAME, 1, 1024).with(&[names_not_addresses])),
+            required("rules", list(&LAYER4_RULE, 1, 1)),
+        ],
+        &[has_parents],
+    )
 )];
 
 pub(super) const TLS_ROUTE_ALPHA2: Shape = kind![required(
     "spec",
-    object(&[PARENTS, DEFAULT_GATEWAYS, optional("hostnames", list(&HOSTNAME, 0, 1024)), MANY_LAYER4_RULES])
+    ruled(
+        &[PARENTS, DEFAULT_GATEWAYS, optional("hostnames", list(&HOSTNAME, 0, 1024)), MANY_LAYER4_RULES],
+        &[has_parents]
+    )
 )];
 
 /// TCPRoute and UDPRoute.
 pub(super) const LAYER4_ROUTE: Shape = kind![required(
     "spec",
-    object(&[PARENTS, DEFAULT_GATEWAYS, required("rules", list(&LAYER4_RULE, 1, 1))])
+    ruled(&[PARENTS, DEFAULT_GATEWAYS, required("rules", list(&LAYER4_RULE, 1, 1))], &[has_parents])
 )];
 
 pub(super) const LAYER4_ROUTE_ALPHA2: Shape =
-    kind![required("spec", object(&[PARENTS, DEFAULT_GATEWAYS, MANY_LAYER4_RULES]))];
+    kind![required("spec", ruled(&[PARENTS, DEFAULT_GATEWAYS, MANY_LAYER4_RULES], &[has_parents]))];
 
 const PARENTS: Field = optional("parentRefs", list(&PARENT, 0, 32).with(&[parents_differ]));
 const HOSTNAMES: Field = optional("hostnames", list(&HOSTNAME, 0, 16));
@@ -310,5 +322,26 @@ fn names_not_addresses<'v>(hostnames: &'v Value, check: &mut Checker<'v>) {
         if hostname.as_str().is_some_and(|name| name.parse::<std::net::IpAddr>().is_ok()) {
             check.broken(&format!("[{index}]"), Code::HostnameIsIp);
         }
+    }
+}
+
+/// A route is led to by the parents that it names, and by them alone: default gateways are not served yet.
+fn has_parents<'v>(spec: &'v Value, check: &mut Checker<'v>) {
+    let by_default = of(spec, "useDefaultGateways") == "All";
+    match (items_of(spec, "parentRefs").is_empty(), by_default) {
+        (true, false) => {
+            let message = "there are no parentRefs, so nothing leads here".to_owned();
+            check.report("", Code::RouteWithoutParents, message, None);
+        }
+        (true, true) => {
+            let message =
+                "default gateways are not served yet, and there are no parentRefs, so nothing leads here";
+            check.report(".useDefaultGateways", Code::RouteWithoutParents, message.to_owned(), None);
+        }
+        (false, true) => {
+            let message = "default gateways are not served yet, so only parentRefs lead here".to_owned();
+            check.report(".useDefaultGateways", Code::NotServedYet, message, None);
+        }
+        (false, false) => {}
     }
 }
