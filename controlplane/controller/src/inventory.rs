@@ -29,6 +29,7 @@ pub struct Inventory {
     /// What is odd about a root that is no file.
     remarks: BTreeMap<SourceName, Problem>,
     definers: BTreeMap<ObjectKey, Definers>,
+    rejections: u64,
 }
 
 /// A file as it last counted, and what is wrong with it now.
@@ -166,6 +167,11 @@ impl Inventory {
         self.files.len()
     }
 
+    /// How often a file was broken or unreadable.
+    pub fn rejections(&self) -> u64 {
+        self.rejections
+    }
+
     fn take_file(&mut self, source: SourceName, reading: Reading, touched: &mut BTreeSet<ObjectKey>) {
         self.remarks.remove(&source);
         let text = match reading {
@@ -173,7 +179,7 @@ impl Inventory {
             Reading::Unfit(unfit) => {
                 let problem = Problem::found(&unfit.finding(&source), 0, self.effect_of_a_fault(&source));
                 match problem.effect.costs_the_file() {
-                    true => self.files.entry(source).or_default().problems = vec![problem],
+                    true => self.reject(source, vec![problem]),
                     // Nothing was lost by it: a directory without manifests.
                     false => drop(self.remarks.insert(source, problem)),
                 }
@@ -192,8 +198,17 @@ impl Inventory {
             Err(findings) => {
                 let fault = self.effect_of_a_fault(&source);
                 let problems = findings.iter().map(|finding| Problem::found(finding, 0, fault)).collect();
-                self.files.entry(source).or_default().problems = problems;
+                self.reject(source, problems);
             }
+        }
+    }
+
+    /// A file does not count as it is. One that is still broken in the same way when it is looked at again is no news.
+    fn reject(&mut self, source: SourceName, problems: Vec<Problem>) {
+        let file = self.files.entry(source).or_default();
+        if file.problems != problems {
+            file.problems = problems;
+            self.rejections += 1;
         }
     }
 
@@ -442,6 +457,9 @@ mod tests {
         inventory.take(vec![broken("d/a.yaml"), unreadable("d")]);
         let kept = ["d", "d/a.yaml"].map(|file| (file.to_owned(), Effect::FileKept));
         assert_eq!(effects(&inventory)[..2], kept);
+        assert_eq!(inventory.rejections(), 5);
+        inventory.take(vec![broken("d/a.yaml")]);
+        assert_eq!(inventory.rejections(), 5, "the same fault again is no news");
 
         // One that comes back broken after it was deleted has nothing left to keep.
         inventory.take(vec![Found { source: "d/a.yaml".into(), reading: Reading::Gone }]);

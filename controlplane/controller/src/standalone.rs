@@ -264,7 +264,7 @@ impl<D: DataPlane> Standalone<D> {
         let first = report.generation == 0;
         // Whoever sees the number finds what was read in force: the report is ours until then.
         report.scans += 1;
-        report.rejections += problems.iter().filter(|problem| problem.effect.costs_the_file()).count() as u64;
+        report.rejections = self.inventory.rejections();
         report.problems = problems;
         report.files = self.inventory.files();
         if changed == Changes::default() && !first {
