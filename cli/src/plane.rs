@@ -90,6 +90,10 @@ impl DataPlane for Plane {
     }
 
     fn give_back_memory(&mut self) {
+        // Pages that serving needs would be missed at once.
+        if self.proxy().connections() == 0 {
+            ringway_proxy::io::give_back_pages();
+        }
         ringway_proxy::io::give_back_memory();
     }
 }

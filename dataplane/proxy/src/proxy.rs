@@ -139,6 +139,11 @@ impl Proxy {
         &self.bound
     }
 
+    /// Client connections of all cores. UDP has none.
+    pub fn connections(&self) -> usize {
+        self.mailboxes.connections()
+    }
+
     /// What all cores have counted so far.
     pub fn report(&self) -> io::Result<record::Snapshot> {
         let (sender, receiver) = flume::bounded(self.cores());

@@ -98,6 +98,11 @@ impl Mailboxes {
         }
     }
 
+    /// Client connections of all cores.
+    pub fn connections(&self) -> usize {
+        self.0.iter().map(|mailbox| mailbox.load.0.load(Ordering::Relaxed)).sum()
+    }
+
     /// Messages that found no room so far.
     pub fn shed(&self) -> u64 {
         self.0.iter().map(|mailbox| mailbox.shed.load(Ordering::Relaxed)).sum()

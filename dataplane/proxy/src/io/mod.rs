@@ -9,12 +9,14 @@ mod driver;
 mod listen;
 mod machine;
 mod memory;
+mod pages;
 mod stream;
 
 pub use driver::{Cause, Driver, DriverChoice};
 pub use listen::{Inherited, Sockets};
 pub use machine::{Machine, Mailboxes, Unattached};
 pub use memory::give_back_memory;
+pub use pages::give_back_pages;
 
 pub(crate) use driver::run_on;
 
