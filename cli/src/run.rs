@@ -96,6 +96,7 @@ fn start(
             trusted: TrustedProxies::new(meant.trusted_proxies.clone()),
             series: SeriesLimits { routes_max: meant.route_metrics, ..SeriesLimits::default() },
             access_log,
+            ..Settings::default()
         },
         inherited: Inherited::new(passed)?,
     };

@@ -36,6 +36,7 @@ pub mod sniff;
 pub mod step;
 pub mod summary;
 pub mod time;
+pub mod turn;
 
 pub use answer_for::answer_for;
 pub use arrival::{Arrival, PeerIdentity, Scheme};

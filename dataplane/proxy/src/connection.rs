@@ -122,12 +122,12 @@ async fn begin<E: Env>(
     }
     match kind {
         BindKind::Http => {
-            let link = Link::plain(worker.env.clone(), socket, &worker.timers);
+            let link = Link::plain(worker.env.clone(), socket, &worker.timers, &worker.outbox);
             link.count_as(counted);
             sniff_cleartext(worker, link, arrival, inbox).await
         }
         BindKind::Tcp => {
-            let link = Link::plain(worker.env.clone(), socket, &worker.timers);
+            let link = Link::plain(worker.env.clone(), socket, &worker.timers, &worker.outbox);
             link.count_as(counted);
             Some(Begun { protocol: Protocol::Bytes, link, arrival: Rc::new(arrival), inbox })
         }
@@ -282,7 +282,7 @@ async fn begin_tls<E: Env>(
             None
         }
         Ok(Opened::Passthrough { socket, received }) => {
-            let link = Link::plain(worker.env.clone(), socket, &worker.timers);
+            let link = Link::plain(worker.env.clone(), socket, &worker.timers, &worker.outbox);
             link.count_as(counted);
             let inbox = Some(worker.buffers.holding(received));
             Some(Begun { protocol: Protocol::Bytes, link, arrival: Rc::new(arrival), inbox })
@@ -290,7 +290,7 @@ async fn begin_tls<E: Env>(
         Ok(Opened::Terminated { socket, session, listener }) => {
             worker.count(Event::HandshakeDone);
             let facts = session.facts().cloned();
-            let link = Link::secure(worker.env.clone(), socket, &worker.timers, session);
+            let link = Link::secure(worker.env.clone(), socket, &worker.timers, &worker.outbox, session);
             link.count_as(counted);
             arrival.scheme = Scheme::Https;
             arrival.listener = Some(listener.key.clone());

@@ -20,6 +20,10 @@ pub async fn run<E: Env>(env: E, settings: Settings, snapshot: &Snapshot) {
         let worker = Rc::clone(&worker);
         worker.env.clone().spawn(async move { worker.timers.run(&worker.env).await });
     }
+    {
+        let worker = Rc::clone(&worker);
+        worker.env.clone().spawn(async move { worker.outbox.run(&worker.env).await });
+    }
     worker.env.spawn(Rc::clone(&worker).expire());
     worker.env.spawn(Rc::clone(&worker).readmit());
     while let Some(message) = worker.env.receive().await {

@@ -29,6 +29,7 @@ pub mod link;
 pub mod mailbox;
 mod mirror;
 mod names;
+pub mod outbox;
 mod outliers;
 pub mod proxy;
 mod race;

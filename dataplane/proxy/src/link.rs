@@ -1,12 +1,13 @@
 //! A connected socket with its deadlines and, where asked for, TLS: what the codecs read from and write to.
 //!
 //! Reading waits without a buffer and then fills one that the caller took from the pool. Writing gathers what it is
-//! given and waits on the writer when the socket is full; it never spins. One task may read while another writes.
+//! given and waits on the writer when the socket is full; it never spins. Where turns of the event loop are full, what is
+//! gathered leaves at the end of the turn (`outbox`). One task may read while another writes.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use ringway_core::Instant;
@@ -15,6 +16,8 @@ use ringway_core::record::Limit;
 use crate::admission::Token;
 use crate::buffer::{BUFFER_BYTES, Buffer, Buffers};
 use crate::env::{Env, Socket};
+use crate::latch::Latch;
+use crate::outbox::{LATE_BYTES_MAX, Late, Outbox};
 use crate::timer::{Deadline, Timers};
 use crate::tls::{Alpn, ClientTls, Handshake, OPEN_BYTES, Plaintext, TlsFacts, TlsFailure, TlsSession};
 use crate::upstream::Open;
@@ -32,6 +35,13 @@ pub struct Link<E: Env> {
     writing: Deadline,
     /// The other end has ended its side.
     ended: Cell<bool>,
+    /// What was put off could not be sent: nothing may follow it.
+    broken: Cell<bool>,
+    /// What was put off.
+    late: RefCell<Option<Box<Late>>>,
+    outbox: Rc<Outbox<E>>,
+    /// For the outbox.
+    this: Weak<Self>,
     /// What ends with it.
     held: OnceCell<Box<Open<E>>>,
     /// A client's connection counts until its link is gone.
@@ -55,13 +65,19 @@ impl From<io::Error> for LinkError {
 
 impl<E: Env> Link<E> {
     /// A plain-text link.
-    pub fn plain(env: E, socket: E::Socket, timers: &Timers) -> Rc<Self> {
-        Self::new(env, socket, timers, None)
+    pub fn plain(env: E, socket: E::Socket, timers: &Timers, outbox: &Rc<Outbox<E>>) -> Rc<Self> {
+        Self::new(env, socket, timers, outbox, None)
     }
 
     /// A link over a TLS session, whose handshake may still be going on.
-    pub fn secure(env: E, socket: E::Socket, timers: &Timers, session: TlsSession) -> Rc<Self> {
-        Self::new(env, socket, timers, Some(Box::new(RefCell::new(session))))
+    pub fn secure(
+        env: E,
+        socket: E::Socket,
+        timers: &Timers,
+        outbox: &Rc<Outbox<E>>,
+        session: TlsSession,
+    ) -> Rc<Self> {
+        Self::new(env, socket, timers, outbox, Some(Box::new(RefCell::new(session))))
     }
 
     /// A link to an upstream whose handshake is to be made.
@@ -69,15 +85,33 @@ impl<E: Env> Link<E> {
         env: E,
         socket: E::Socket,
         timers: &Timers,
+        outbox: &Rc<Outbox<E>>,
         tls: &ClientTls,
     ) -> Result<Rc<Self>, TlsFailure> {
-        Ok(Self::secure(env, socket, timers, TlsSession::connecting(tls)?))
+        Ok(Self::secure(env, socket, timers, outbox, TlsSession::connecting(tls)?))
     }
 
-    fn new(env: E, socket: E::Socket, timers: &Timers, tls: Option<Box<RefCell<TlsSession>>>) -> Rc<Self> {
-        let (reading, writing) = (timers.deadline(), timers.deadline());
-        let (ended, held, counted) = (Cell::new(false), OnceCell::new(), OnceCell::new());
-        Rc::new(Self { env, socket, tls, reading, writing, ended, held, counted })
+    fn new(
+        env: E,
+        socket: E::Socket,
+        timers: &Timers,
+        outbox: &Rc<Outbox<E>>,
+        tls: Option<Box<RefCell<TlsSession>>>,
+    ) -> Rc<Self> {
+        Rc::new_cyclic(|this| Self {
+            env,
+            socket,
+            tls,
+            reading: timers.deadline(),
+            writing: timers.deadline(),
+            ended: Cell::new(false),
+            broken: Cell::new(false),
+            late: RefCell::new(None),
+            outbox: Rc::clone(outbox),
+            this: Weak::clone(this),
+            held: OnceCell::new(),
+            counted: OnceCell::new(),
+        })
     }
 
     /// Lets a client's connection count for as long as the link lives.
@@ -229,35 +263,133 @@ impl<E: Env> Link<E> {
         }
     }
 
-    /// Writes all of it, gathered, waiting at most so long for each step.
-    pub fn write(
-        &self,
-        first: &[u8],
-        second: &[u8],
-        patience: Duration,
-    ) -> impl Future<Output = Result<(), LinkError>> {
-        self.send(first, second, patience, false)
+    /// Writes all of it, gathered, waiting at most so long for each step. The socket has it when this is done.
+    pub async fn write(&self, first: &[u8], second: &[u8], patience: Duration) -> Result<(), LinkError> {
+        self.settle().await?;
+        self.send(first, second, patience, false).await
     }
 
-    /// The same, but records may wait for more that leaves in one send with them. Whoever calls it flushes before
-    /// waiting for anything.
-    pub fn gather(
-        &self,
-        first: &[u8],
-        second: &[u8],
-        patience: Duration,
-    ) -> impl Future<Output = Result<(), LinkError>> {
-        self.send(first, second, patience, true)
+    /// Writes a part of a message, which may wait for more that leaves in one send with it. Whoever calls it flushes
+    /// before waiting for anything.
+    pub async fn gather(&self, first: &[u8], second: &[u8], patience: Duration) -> Result<(), LinkError> {
+        if self.put_off(first, second, patience) {
+            return Ok(());
+        }
+        self.settle().await?;
+        self.send(first, second, patience, true).await
     }
 
     /// Whether something waits for [`flush_gathered`](Self::flush_gathered).
     pub fn holds_gathered(&self) -> bool {
-        self.tls.as_ref().is_some_and(|tls| tls.borrow().wants_write())
+        self.late.borrow().is_none() && self.tls.as_ref().is_some_and(|tls| tls.borrow().wants_write())
     }
 
-    /// Sends what [`gather`](Self::gather) kept.
-    pub fn flush_gathered(&self, patience: Duration) -> impl Future<Output = Result<(), LinkError>> {
-        self.send(&[], &[], patience, false)
+    /// Sends what [`gather`](Self::gather) kept: now, or at the end of this turn.
+    pub async fn flush_gathered(&self, patience: Duration) -> Result<(), LinkError> {
+        if self.late.borrow().is_some() {
+            return Ok(());
+        }
+        self.send(&[], &[], patience, false).await
+    }
+
+    /// Keeps a short message for the end of the turn, if turns are full now. `false`: it is to be sent at once.
+    fn put_off(&self, first: &[u8], second: &[u8], patience: Duration) -> bool {
+        let bytes = first.len() + second.len();
+        if bytes > LATE_BYTES_MAX || self.broken.get() || !self.outbox.puts_off(self.env.now()) {
+            return false;
+        }
+        let mut slot = self.late.borrow_mut();
+        let fits = slot
+            .as_ref()
+            .is_none_or(|late| late.stuck.is_none() && late.bytes.len() + bytes <= 2 * LATE_BYTES_MAX);
+        // A session that has something to send beside it is flushed first.
+        let sealed = fits && self.tls.as_ref().is_none_or(|tls| tls.borrow_mut().write_whole(first, second));
+        if !sealed {
+            return false;
+        }
+        let Some(this) = self.this.upgrade() else { return false };
+        let late = match &mut *slot {
+            Some(late) => late,
+            none => {
+                self.outbox.enter(this);
+                none.insert(self.outbox.late(patience))
+            }
+        };
+        if self.tls.is_none() {
+            late.bytes.extend_from_slice(first);
+            late.bytes.extend_from_slice(second);
+        }
+        true
+    }
+
+    /// Sends what was put off, as far as the socket takes it; says whether nothing is left.
+    fn try_send_late(&self) -> Result<bool, LinkError> {
+        let Some(mut late) = self.late.take() else { return Ok(true) };
+        let mut unsent = [&late.bytes[late.sent..], &[]];
+        let all = self.try_send(&mut unsent, false);
+        let left = unsent[0].len();
+        late.sent = late.bytes.len() - left;
+        match all {
+            Ok(true) => self.outbox.sent(late),
+            Ok(false) => drop(self.late.replace(Some(late))),
+            Err(_) => {
+                self.broken.set(true);
+                if let Some(stuck) = &late.stuck {
+                    stuck.open();
+                }
+            }
+        }
+        all
+    }
+
+    /// Sends what was put off. If the socket does not take all of it: what waits for that, a task of its own.
+    pub(crate) fn send_late_or_wait(&self) -> Option<impl Future<Output = ()> + use<E>> {
+        if self.late.borrow().as_ref()?.stuck.is_some() || !matches!(self.try_send_late(), Ok(false)) {
+            return None;
+        }
+        let link = self.this.upgrade()?;
+        let stuck = Rc::new(Latch::default());
+        let patience = {
+            let mut slot = link.late.borrow_mut();
+            let late = slot.as_mut()?;
+            late.stuck = Some(Rc::clone(&stuck));
+            late.patience
+        };
+        Some(async move {
+            loop {
+                match link.writable(patience).await {
+                    Ok(()) => {}
+                    // The message is cut off: its receiver must notice.
+                    Err(_) => {
+                        link.broken.set(true);
+                        link.socket.reset_on_close();
+                        drop(link.late.take());
+                        break;
+                    }
+                }
+                if !matches!(link.try_send_late(), Ok(false)) {
+                    break;
+                }
+            }
+            stuck.open();
+        })
+    }
+
+    /// Waits until nothing is left of what was put off: before anything is sent behind it, and before the end.
+    async fn settle(&self) -> Result<(), LinkError> {
+        if let Some(waiting) = self.send_late_or_wait() {
+            self.env.spawn(waiting);
+        }
+        let stuck = self.late.borrow().as_ref().and_then(|late| late.stuck.clone());
+        if let Some(stuck) = stuck {
+            Box::pin(stuck.opened()).await;
+        }
+        if self.broken.get() { Err(LinkError::Broken) } else { Ok(()) }
+    }
+
+    /// Whether something that was put off is still to be sent.
+    pub fn is_late(&self) -> bool {
+        self.late.borrow().is_some()
     }
 
     /// One loop with one wait, because it is a part of every connection's future.
@@ -333,9 +465,10 @@ impl<E: Env> Link<E> {
 
     /// Says that nothing more will be written.
     pub async fn finish(&self, patience: Duration) -> Result<(), LinkError> {
+        self.settle().await?;
         if let Some(tls) = &self.tls {
             tls.borrow_mut().close();
-            self.flush_gathered(patience).await?;
+            self.send(&[], &[], patience, false).await?;
         }
         Ok(self.socket.shutdown_write()?)
     }
@@ -382,6 +515,7 @@ impl<E: Env> Link<E> {
 
     /// Makes the coming close a reset.
     pub fn reset(&self) {
+        // What was put off stays: it leaves before the link is gone, unless its receiver is too slow for that.
         self.socket.reset_on_close();
     }
 

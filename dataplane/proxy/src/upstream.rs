@@ -180,10 +180,10 @@ async fn make<E: Env>(
         .map_err(|_| UpstreamCause::ConnectTimeout)?
         .map_err(|_| UpstreamCause::Connect)?;
     let Some(tls) = tls else {
-        return Ok(Link::plain(worker.env.clone(), socket, &worker.timers));
+        return Ok(Link::plain(worker.env.clone(), socket, &worker.timers, &worker.outbox));
     };
-    let link =
-        Link::client(worker.env.clone(), socket, &worker.timers, &tls).map_err(|_| UpstreamCause::Tls)?;
+    let link = Link::client(worker.env.clone(), socket, &worker.timers, &worker.outbox, &tls)
+        .map_err(|_| UpstreamCause::Tls)?;
     let shaken = deadline.within(until, link.handshake()).await;
     shaken.map_err(|_| UpstreamCause::ConnectTimeout)?.map_err(|_| UpstreamCause::Tls)?;
     Ok(link)

@@ -12,6 +12,7 @@ use ringway_core::access_log::Facts;
 use ringway_core::headers::TrustedProxies;
 use ringway_core::limits::Limits;
 use ringway_core::record::{self, Event, Limit, Recorder, SeriesLimits, TunnelSummary};
+use ringway_core::turn::Turns;
 use ringway_core::{Arrival, Instant, RequestHead, ResponseHead, Summary, View};
 
 use crate::access_log::{AccessLog, AccessLogSettings};
@@ -23,6 +24,7 @@ use crate::drain::{Drain, Open};
 use crate::env::Env;
 use crate::mailbox::Message;
 use crate::names;
+use crate::outbox::Outbox;
 use crate::outliers::Outliers;
 use crate::room::Rooms;
 use crate::snapshot::Snapshot;
@@ -45,6 +47,8 @@ pub struct Worker<E: Env> {
     pub beginnings: Rooms,
     /// Deadlines.
     pub timers: Timers,
+    /// What leaves at the end of a turn.
+    pub outbox: Rc<Outbox<E>>,
     /// Whether the core drains, and its connections.
     pub drain: Drain,
     /// Metrics. Shared with what counts its own end.
@@ -83,6 +87,8 @@ pub struct Settings {
     pub series: SeriesLimits,
     /// The access log, if there is one.
     pub access_log: Option<AccessLogSettings>,
+    /// How full turns of the event loop are, to begin with.
+    pub turns: Turns,
 }
 
 type Clusters<E> = Rc<RefCell<BTreeMap<ClusterKey, Rc<Cluster<E>>>>>;
@@ -127,6 +133,7 @@ impl<E: Env> Worker<E> {
             rooms: Rooms::default(),
             beginnings: Rooms::default(),
             timers: Timers::new(),
+            outbox: Rc::new(Outbox::new(settings.turns)),
             drain: Drain::default(),
             recorder: Rc::new(RefCell::new(Recorder::new(settings.series))),
             panics: Cell::new(0),

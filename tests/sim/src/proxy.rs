@@ -14,6 +14,7 @@ use ringway_config::{
     UpstreamProtocol, Weighted,
 };
 use ringway_core::limits::Limits;
+use ringway_core::turn::Turns;
 use ringway_proxy::core;
 use ringway_proxy::env::Env;
 use ringway_proxy::mailbox::Message;
@@ -52,7 +53,13 @@ impl Proxy {
         let snapshot = Snapshot::new(clock);
         for index in 0..world.cores() {
             let (env, snapshot) = (world.core(index), snapshot.clone());
-            let settings = Settings { limits: limits.clone(), ..Settings::default() };
+            // Every other core puts off what it sends, as one with much more to do would.
+            let turns = if world.draw(|random| random.chance(500_000)) {
+                Turns::always_full()
+            } else {
+                Turns::default()
+            };
+            let settings = Settings { limits: limits.clone(), turns, ..Settings::default() };
             env.clone().spawn(async move { core::run(env, settings, &snapshot).await });
         }
         let mut proxy = Self {

@@ -8,10 +8,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringway_config::{Bind, Transport};
+use ringway_core::turn::Turns;
 use ringway_proxy::buffer::Buffers;
 use ringway_proxy::env::{Acceptor, Datagrams, Env, Socket};
 use ringway_proxy::link::{Link, LinkError};
 use ringway_proxy::mailbox::Message;
+use ringway_proxy::outbox::Outbox;
 use ringway_proxy::timer::Timers;
 use ringway_sim::faults::Severity;
 use ringway_sim::network::{SimAcceptor, SimSocket};
@@ -367,7 +369,7 @@ fn a_wait_of_the_proxy_is_not_prolonged_by_readiness_without_bytes() {
             async move { turning.run(&env).await }
         });
         world.set_faults(Faults { spurious: 500_000, ..Faults::none() });
-        let link = Link::plain(env, near, &timers);
+        let link = Link::plain(env, near, &timers, &Rc::new(Outbox::new(Turns::default())));
         for _ in 0..20 {
             let began = world.now();
             let waited = link.first_fill(&buffers, Duration::from_secs(10)).await;
@@ -377,4 +379,41 @@ fn a_wait_of_the_proxy_is_not_prolonged_by_readiness_without_bytes() {
             assert!(took < Duration::from_secs(21), "{took:?}");
         }
     }));
+}
+
+#[test]
+fn what_is_put_off_arrives_whole_and_in_order_however_little_the_socket_takes() {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    for seed in 0..20 {
+        pass(simulate(seed, |world| async move {
+            let (near, far) = pair(&world).await;
+            let (env, timers) = (world.peer(2), Timers::new());
+            let outbox = Rc::new(Outbox::new(Turns::always_full()));
+            let link = Link::plain(env.clone(), near, &timers, &outbox);
+            env.spawn({
+                let env = env.clone();
+                async move { outbox.run(&env).await }
+            });
+            world.set_faults(Faults { short_writes: 500_000, write_stalls: 200_000, ..Faults::none() });
+            let sent: Vec<u8> = (0..200_000_u32).map(|byte| (byte % 251) as u8).collect();
+            let expected = sent.clone();
+            env.spawn(async move {
+                for piece in sent.chunks(3_001) {
+                    link.gather(&piece[..1], &piece[1..], PATIENCE).await.unwrap();
+                    link.flush_gathered(PATIENCE).await.unwrap();
+                }
+                link.finish(PATIENCE).await.unwrap();
+            });
+            let (mut received, mut buffer) = (Vec::new(), [0; 1_000]);
+            loop {
+                far.readable().await.unwrap();
+                match far.try_read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(count) => received.extend_from_slice(&buffer[..count]),
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+                }
+            }
+            assert!(received == expected, "{} bytes of {}", received.len(), expected.len());
+        }));
+    }
 }

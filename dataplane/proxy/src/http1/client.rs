@@ -56,6 +56,10 @@ impl<E: Env> Http1Client<E> {
 
     /// The proof that the connection may be used again after its last response. `request_sent`: to its last byte.
     pub fn reusable(&mut self, request_sent: bool) -> Option<CleanEnd> {
+        // Answered before it was sent: what is still on its way is of that request.
+        if self.link.is_late() {
+            return None;
+        }
         let unread = self.inbox.take().is_some_and(|inbox| !inbox.is_empty());
         let (parsed, end) = (self.parsed.take()?, self.end.take()?);
         parsed.clean_end(end, request_sent).filter(|_| !unread)

@@ -10,6 +10,7 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
 };
 
+use super::clock;
 use crate::env::{Datagrams, Received};
 
 /// A datagram socket.
@@ -48,6 +49,7 @@ impl Datagrams for MachineDatagrams {
     }
 
     fn try_receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
+        clock::pass();
         let mut control = nix::cmsg_space!(nix::libc::in_pktinfo, nix::libc::in6_pktinfo);
         let mut slices = [IoSliceMut::new(buffer)];
         let fd = self.socket.as_raw_fd();
@@ -66,6 +68,7 @@ impl Datagrams for MachineDatagrams {
     }
 
     fn try_send(&self, datagram: &[u8], to: Option<SocketAddr>, from: Option<IpAddr>) -> io::Result<()> {
+        clock::pass();
         let four;
         let six;
         // A mapped IPv4 address on an IPv6 socket is sent from by its IPv4 form.

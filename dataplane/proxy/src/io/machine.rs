@@ -11,11 +11,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use ringway_core::Instant;
 use ringway_core::health::Finding;
 
+use super::clock::{self, Clock};
 use super::datagrams::MachineDatagrams;
 use super::stream::{MachineAcceptor, MachineSocket};
 use crate::env::{CoreIndex, Env};
@@ -114,7 +115,7 @@ impl Mailboxes {
 pub struct Machine(Rc<Core>);
 
 struct Core {
-    origin: std::time::Instant,
+    clock: Clock,
     random: RefCell<fastrand::Rng>,
     index: CoreIndex,
     mailboxes: Mailboxes,
@@ -134,7 +135,7 @@ impl Machine {
     ) -> Self {
         let index = CoreIndex { index, count: mailboxes.count() };
         Self(Rc::new(Core {
-            origin,
+            clock: Clock::new(origin),
             random: RefCell::new(fastrand::Rng::new()),
             index,
             mailboxes,
@@ -152,7 +153,7 @@ impl Env for Machine {
     type Unattached = Unattached;
 
     fn now(&self) -> Instant {
-        Instant::after_origin(self.0.origin.elapsed())
+        self.0.clock.now()
     }
 
     fn wall(&self) -> SystemTime {
@@ -172,8 +173,8 @@ impl Env for Machine {
     }
 
     async fn sleep_until(&self, at: Instant) {
-        let at = self.0.origin + Duration::from_nanos(at.as_nanos());
-        monoio::time::sleep_until(monoio::time::Instant::from_std(at)).await;
+        monoio::time::sleep_until(monoio::time::Instant::from_std(self.0.clock.machine(at))).await;
+        clock::pass();
     }
 
     async fn connect(&self, to: SocketAddr) -> io::Result<MachineSocket> {
@@ -221,7 +222,10 @@ impl Env for Machine {
     }
 
     async fn receive(&self) -> Option<Message<Unattached>> {
-        self.0.mailbox.recv_async().await.ok()
+        let message = self.0.mailbox.recv_async().await;
+        // The core's main future is no spawned task.
+        clock::pass();
+        message.ok()
     }
 }
 
@@ -235,6 +239,8 @@ impl<F: Future<Output = ()>> Future for Guarded<F> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // Since the last task ran, or while this one waited.
+        clock::pass();
         let core = Rc::clone(&self.core);
         // SAFETY: the field is pinned because its owner is, and nothing moves it out.
         #[allow(unsafe_code)]

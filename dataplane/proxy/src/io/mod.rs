@@ -4,6 +4,7 @@
 //! dropped at any time. Never here: self-waking to yield, `zero_copy`, `spawn_blocking`, `to_socket_addrs`, a
 //! `JoinHandle` that crosses threads (each is a known trap of monoio 0.2.4).
 
+mod clock;
 mod datagrams;
 mod driver;
 mod listen;

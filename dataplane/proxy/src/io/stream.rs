@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use monoio::net::{TcpListener, TcpStream};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags};
 
+use super::clock;
 use super::machine::Unattached;
 use crate::env::{Acceptor, Socket};
 
@@ -100,11 +101,13 @@ impl Socket for MachineSocket {
     }
 
     fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        clock::pass();
         let (read, _) = rustix::net::recv(borrow(&self.stream), buffer, RecvFlags::DONTWAIT)?;
         Ok(read)
     }
 
     fn try_write(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        clock::pass();
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         if let [buffer] = buffers {
             return Ok(rustix::net::send(borrow(&self.stream), buffer, flags)?);

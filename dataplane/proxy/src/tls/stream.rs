@@ -326,6 +326,13 @@ impl TlsSession {
         }
     }
 
+    /// The same as [`write`](Self::write) for what fits into one record: all of it, or nothing. After `false`, `write`
+    /// says what is wrong.
+    pub fn write_whole(&mut self, first: &[u8], second: &[u8]) -> bool {
+        let bytes = first.len() + second.len();
+        bytes <= PLAINTEXT_BYTES_MAX && matches!(self.write(first, second), Ok(taken) if taken == bytes)
+    }
+
     /// Takes plaintext to send, `first` and then `second`; says how much. Less than all, perhaps nothing: flush first.
     /// What was taken is sealed at once, both together in as few records as can be, and waits for
     /// [`TlsSession::flush`].
