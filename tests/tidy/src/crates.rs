@@ -56,7 +56,7 @@ const PLACES: [Place; 12] = [
     Place {
         directory: "controlplane/controller",
         name: "ringway-controller",
-        ours: &["ringway-config", "ringway-gateway-api"],
+        ours: &["ringway-config", "ringway-gateway-api", "ringway-wire"],
         world: None,
     },
     Place { directory: "cli", name: "ringway", ours: SHIPPED, world: None },
