@@ -9,6 +9,7 @@ mod chunk;
 pub mod inventory;
 pub mod publish;
 pub mod rest;
+pub mod serve;
 pub mod settle;
 pub mod source;
 pub mod standalone;
