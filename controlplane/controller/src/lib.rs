@@ -10,6 +10,7 @@ pub mod inventory;
 pub mod kube;
 pub mod publish;
 pub mod rest;
+pub mod serve;
 pub mod settle;
 pub mod source;
 pub mod standalone;
