@@ -79,6 +79,7 @@ macro_rules! objects {
 objects! {
     Namespace, GatewayClass, Gateway, ListenerSet, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, UDPRoute,
     ReferenceGrant, BackendTLSPolicy, XBackend, Service, EndpointSlice, Secret, ConfigMap,
+    GatewayParameters,
 }
 
 impl Object {

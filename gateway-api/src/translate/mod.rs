@@ -27,6 +27,7 @@ mod listener_set;
 mod matches;
 mod notice;
 mod options;
+mod parameters;
 mod policy;
 mod pool;
 mod rivals;
@@ -47,6 +48,7 @@ pub use class::SUPPORTED_FEATURES;
 pub use endpoints::{Slices, endpoints};
 pub use notice::Notice;
 pub use options::{CONTROLLER, Options};
+pub use parameters::parameters;
 pub use status::{Status, Statuses};
 pub use translator::{Delta, Translator};
 

@@ -40,6 +40,7 @@ const PLACES: [Place; 12] = [
             "regex",
             "rustls-pki-types",
             "saphyr-parser",
+            "schemars",
             "serde",
             "serde_json",
             "serde_path_to_error",
