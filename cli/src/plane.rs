@@ -125,8 +125,8 @@ impl Facts for Shown {
         }
     }
 
-    fn config(&self) -> Arc<Config> {
-        self.plane.config()
+    fn config(&self) -> Option<Arc<Config>> {
+        Some(self.plane.config())
     }
 
     fn metrics(&self) -> String {
