@@ -7,6 +7,7 @@
 
 mod chunk;
 pub mod inventory;
+pub mod provision;
 pub mod publish;
 pub mod rest;
 pub mod settle;
