@@ -8,6 +8,7 @@
 mod chunk;
 pub mod inventory;
 pub mod kube;
+pub mod provision;
 pub mod publish;
 pub mod rest;
 pub mod serve;
