@@ -16,6 +16,7 @@ use ringway_controller::kube::admission::TokenAdmission;
 use ringway_controller::kube::follow::{self, Settings};
 use ringway_controller::kube::report::{Board, Report};
 use ringway_controller::kube::{authority, lease};
+use ringway_controller::provision::Install;
 use ringway_controller::serve::{self, Hub};
 use ringway_gateway_api::Options;
 use serde_json::{Value, json};
@@ -68,8 +69,13 @@ async fn serve(meant: &meant::Controller, log: Lines) -> anyhow::Result<ExitCode
     };
 
     let options = Options { allow_external_name: meant.allow_external_name, ..Options::cluster() };
-    let settings = Settings { client, options, leads, board };
-    let following = tokio::spawn(follow::run(settings, hub, follow::Nothing, until(&stopped)));
+    let install = meant.image.clone().map(|image| Install {
+        image,
+        controller: format!("https://{}", meant.advertise),
+        ca: authority.certificate.clone(),
+    });
+    let settings = Settings { client, options, install, leads, board };
+    let following = tokio::spawn(follow::run(settings, hub, until(&stopped)));
 
     let mut renew = tokio::time::interval(authority::RENEW_AFTER);
     renew.tick().await;

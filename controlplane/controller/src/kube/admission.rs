@@ -16,10 +16,8 @@ use kube::{Client, Error};
 use ringway_config::GatewayKey;
 use tokio::sync::Semaphore;
 
+use crate::provision::TOKEN_AUDIENCE;
 use crate::serve::{Admission, Admitted, Refused};
-
-/// For whom a proxy's token is made out.
-const TOKEN_AUDIENCE: &str = "ringway.dev/controller";
 
 /// Tokens that are remembered; further ones are reviewed each time.
 const REMEMBERED_MAX: usize = 8192;

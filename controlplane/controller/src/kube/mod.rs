@@ -11,6 +11,7 @@ pub mod class;
 pub mod follow;
 pub mod lease;
 pub mod pace;
+pub mod provisioner;
 pub mod raw;
 pub mod report;
 pub mod serving;
