@@ -6,6 +6,7 @@ mod args;
 mod demo;
 mod descriptors;
 mod explain;
+mod gateway;
 mod greeting;
 mod http;
 mod inputs;
@@ -16,6 +17,7 @@ mod oneline;
 mod plane;
 mod run;
 mod show;
+mod signals;
 mod systemd;
 mod translate;
 mod validate;
@@ -68,7 +70,7 @@ fn run(meant: meant::Run) -> anyhow::Result<ExitCode> {
         io::stdout().write_all(text.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
-    run::run(meant)
+    run::run(&meant)
 }
 
 fn demo_backend(said: &said::DemoBackend) -> anyhow::Result<ExitCode> {

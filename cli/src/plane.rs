@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ringway_config::{Applied, Config, DataPlane, Delta, FailedBind, PlaneProblem, ResourceKey};
-use ringway_controller::standalone::Board;
+use ringway_controller::standalone::{Board, Report};
 use ringway_proxy::Proxy;
 use ringway_proxy::tls::{TlsPlace, TlsProblem};
 use serde_json::{Value, json};
@@ -113,10 +113,25 @@ fn tls_problem(problem: &TlsProblem) -> PlaneProblem {
     PlaneProblem { resource: Some(resource), reason }
 }
 
+/// What is known of where the configuration comes from.
+#[derive(Clone)]
+pub(crate) enum Seen {
+    Files(Board),
+}
+
+impl Seen {
+    /// As it is now; whatever configures the proxy may wait while it is held.
+    pub(crate) fn report(&self) -> MutexGuard<'_, Report> {
+        match self {
+            Self::Files(board) => board.read(),
+        }
+    }
+}
+
 /// What the admin server shows.
 pub(crate) struct Shown {
     pub(crate) plane: Plane,
-    pub(crate) board: Board,
+    pub(crate) seen: Seen,
     pub(crate) log: Lines,
     /// The access log, if there is one.
     pub(crate) access: Option<Lines>,
@@ -153,12 +168,12 @@ impl Facts for Shown {
             connections_max: self.room.connections as u64,
         };
         drop(proxy);
-        metrics::write(&mut out, &process, &self.board.read());
+        metrics::write(&mut out, &process, &self.seen.report());
         out
     }
 
     fn status(&self) -> Value {
-        let report = self.board.read();
+        let report = self.seen.report();
         let statuses = &report.statuses;
         let statuses =
             statuses.keys().map(|key| json!({"object": key.to_string(), "status": statuses.get(key)}));

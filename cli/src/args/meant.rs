@@ -22,12 +22,18 @@ pub(crate) struct Run {
     pub(crate) inputs: Vec<Input>,
     pub(crate) print: bool,
     pub(crate) demo_backend: Option<SocketAddr>,
+    pub(crate) allow_external_name: bool,
+    pub(crate) process: Process,
+}
+
+/// How a gateway's process is to be, whatever configures it.
+#[derive(Debug)]
+pub(crate) struct Process {
     pub(crate) threads: Option<usize>,
     pub(crate) pin: bool,
     pub(crate) driver: said::Driver,
     pub(crate) limits: Limits,
     pub(crate) trusted_proxies: Vec<IpNet>,
-    pub(crate) allow_external_name: bool,
     pub(crate) route_metrics: usize,
     pub(crate) admin: Vec<Admin>,
     pub(crate) drain_delay: std::time::Duration,
@@ -91,20 +97,29 @@ impl Run {
                     .to_owned(),
             ));
         }
+        Ok(Self {
+            inputs,
+            print: said.print,
+            demo_backend: said.demo_backend,
+            allow_external_name: said.allow_external_name,
+            process: Process::build(said.process)?,
+        })
+    }
+}
+
+impl Process {
+    /// Builds what is meant.
+    pub(crate) fn build(said: said::Process) -> Result<Self, Misuse> {
         let mut limits = Limits::default();
         limits::set_all(&mut limits, &said.limits).map_err(|reason| Misuse(format!("--limit: {reason}")))?;
         let trusted_proxies =
             said.trusted_proxies.iter().map(|text| network(text)).collect::<Result<_, _>>()?;
         Ok(Self {
-            inputs,
-            print: said.print,
-            demo_backend: said.demo_backend,
             threads: said.threads.map(usize::from),
             pin: said.pin,
             driver: said.driver,
             limits,
             trusted_proxies,
-            allow_external_name: said.allow_external_name,
             route_metrics: usize::from(said.route_metrics),
             admin: admin(&said.admin_addr)?,
             drain_delay: said.drain_delay,
@@ -264,7 +279,7 @@ mod tests {
     #[test]
     fn the_admin_server_is_on_loopback_in_both_families_unless_said_otherwise() {
         let addresses = |arguments: &str| {
-            let admin = run(arguments).unwrap().admin;
+            let admin = run(arguments).unwrap().process.admin;
             admin.iter().map(|admin| (admin.address.to_string(), admin.optional)).collect::<Vec<_>>()
         };
         assert_eq!(addresses("d"), [("127.0.0.1:15000".into(), false), ("[::1]:15000".into(), true)]);
@@ -280,6 +295,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(run.inputs, [Input::Path("d".into()), Input::Stdin]);
+        let run = run.process;
         assert_eq!((run.threads, run.pin, run.driver), (Some(3), true, said::Driver::IoUring));
         assert_eq!(run.limits.header_bytes_max, 8192);
         assert_eq!(

@@ -110,6 +110,17 @@ pub(crate) struct Run {
     )]
     pub(crate) demo_backend: Option<std::net::SocketAddr>,
 
+    /// Let routes lead to Services of type ExternalName (any name that DNS knows).
+    #[arg(long, env = "RINGWAY_ALLOW_EXTERNAL_NAME", value_parser = BoolishValueParser::new(), help_heading = "Process")]
+    pub(crate) allow_external_name: bool,
+
+    #[command(flatten)]
+    pub(crate) process: Process,
+}
+
+/// How a gateway's process is to be, whatever configures it.
+#[derive(Args, Debug)]
+pub(crate) struct Process {
     /// Data threads. Default: one for each CPU that this process may use.
     #[arg(long, env = "RINGWAY_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Process")]
     pub(crate) threads: Option<u16>,
@@ -141,10 +152,6 @@ pub(crate) struct Run {
         help_heading = "Process"
     )]
     pub(crate) trusted_proxies: Vec<String>,
-
-    /// Let routes lead to Services of type ExternalName (any name that DNS knows).
-    #[arg(long, env = "RINGWAY_ALLOW_EXTERNAL_NAME", value_parser = BoolishValueParser::new(), help_heading = "Process")]
-    pub(crate) allow_external_name: bool,
 
     /// Count requests of the N busiest routes apart. Default: routes are not told apart.
     #[arg(
