@@ -51,6 +51,7 @@ pub(crate) struct Feed {
 /// How that thread is reached.
 pub(crate) enum Control {
     Files(Orders),
+    Controller(#[expect(dead_code, reason = "dropping it is what it is for")] oneshot::Sender<()>),
 }
 
 /// Runs until it is told to stop.
@@ -164,7 +165,8 @@ async fn serve(
     };
     if meant.logs.format == LogFormat::Text {
         let bound = plane.proxy().bound().clone();
-        let text = greeting::greeting(&plane.config(), &bound, &seen.report(), &admin, &threads);
+        let text =
+            seen.report(|report| greeting::greeting(&plane.config(), &bound, report, &admin, &threads));
         log.send(text.into_bytes());
     }
     systemd::ready(&format!("serving on {threads}"));
@@ -233,6 +235,8 @@ async fn serve(
 async fn reload(control: &Control, seen: &Seen) {
     match (control, seen) {
         (Control::Files(orders), Seen::Files(board)) => rescan(orders, board).await,
+        // A stream tells of every change.
+        (Control::Files(_) | Control::Controller(_), _) => {}
     }
 }
 

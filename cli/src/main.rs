@@ -3,6 +3,7 @@
 
 mod admin;
 mod args;
+mod controller;
 mod demo;
 mod descriptors;
 mod explain;
@@ -15,6 +16,7 @@ mod metrics;
 mod offline;
 mod oneline;
 mod plane;
+mod proxy;
 mod run;
 mod show;
 mod signals;
@@ -50,6 +52,8 @@ fn main() -> ExitCode {
             let (_, matches) = matches.subcommand().expect("the command that was parsed");
             meant::Run::build(*said, matches).map_err(anyhow::Error::new).and_then(run)
         }
+        Command::Proxy(said) => proxy::run(*said),
+        Command::Controller(said) => controller::run(&said),
         Command::Validate(said) => validate::run(&said),
         Command::Translate(said) => translate::run(&said),
         Command::Explain(said) => explain::run(&said),

@@ -153,7 +153,7 @@ fn network(text: &str) -> Result<IpNet, Misuse> {
     })
 }
 
-fn admin(said: &[String]) -> Result<Vec<Admin>, Misuse> {
+pub(crate) fn admin(said: &[String]) -> Result<Vec<Admin>, Misuse> {
     if said.is_empty() {
         let loopback = [(IpAddr::from(Ipv4Addr::LOCALHOST), false), (Ipv6Addr::LOCALHOST.into(), true)];
         let admin = |(address, optional)| Admin { address: SocketAddr::new(address, ADMIN_PORT), optional };

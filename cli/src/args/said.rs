@@ -43,6 +43,10 @@ Exit codes:
 pub(crate) enum Command {
     /// Run a gateway on Gateway API manifests, and follow their changes.
     Run(Box<Run>),
+    /// Run a gateway that a controller configures.
+    Proxy(Box<Proxy>),
+    /// Configure proxies by Gateway API manifests, and follow their changes.
+    Controller(Box<Controller>),
     /// Find what is wrong with manifests; exit 1 if anything is.
     Validate(Validate),
     /// Print the proxy configuration that manifests stand for.
@@ -184,6 +188,95 @@ pub(crate) struct Process {
 
     #[command(flatten)]
     pub(crate) logs: Logs,
+}
+
+const PROXY_EXAMPLES: &str = "\
+Examples:
+  ringway proxy --controller https://ringway-controller.ringway-system:15010 --gateway shop/edge \\
+      --name \"$HOSTNAME\" --token-file /run/secrets/token --ca-file /etc/ringway/ca.crt --last-good /run/ringway/last-good
+
+Signals:
+  TERM, INT   drain and exit; a second one exits at once
+  HUP, USR1   reopen logs";
+
+#[derive(Args, Debug)]
+#[command(after_help = PROXY_EXAMPLES)]
+pub(crate) struct Proxy {
+    /// Where the controller is: `https://host:port`.
+    #[arg(long, env = "RINGWAY_CONTROLLER", value_name = "URL", help_heading = "Controller")]
+    pub(crate) controller: String,
+
+    /// Whose configuration to ask for.
+    #[arg(long, env = "RINGWAY_GATEWAY", value_name = "NAMESPACE/NAME", help_heading = "Controller")]
+    pub(crate) gateway: String,
+
+    /// What this proxy is called: the name of its pod.
+    #[arg(long, env = "RINGWAY_NAME", value_name = "NAME", help_heading = "Controller")]
+    pub(crate) name: String,
+
+    /// The token that proves who this proxy is; read for each connection.
+    #[arg(long, env = "RINGWAY_TOKEN_FILE", value_name = "FILE", help_heading = "Controller")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// Certificates (PEM) of the authority that signed the controller's; read for each connection.
+    #[arg(long, env = "RINGWAY_CA_FILE", value_name = "FILE", help_heading = "Controller")]
+    pub(crate) ca_file: Option<PathBuf>,
+
+    /// Where the last good configuration is kept, to start from when the controller is away. It holds private keys.
+    #[arg(long, env = "RINGWAY_LAST_GOOD", value_name = "FILE", help_heading = "Controller")]
+    pub(crate) last_good: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) process: Process,
+}
+
+const CONTROLLER_EXAMPLES: &str = "\
+Examples:
+  ringway controller conf/ --token-file token --tls-cert cert.pem --tls-key key.pem
+  ringway controller conf/ --insecure --listen 127.0.0.1:15010       for trying things out";
+
+#[derive(Args, Debug)]
+#[command(after_help = CONTROLLER_EXAMPLES)]
+pub(crate) struct Controller {
+    /// Manifests: directories or files, instead of a cluster.
+    #[arg(value_name = "DIR|FILE", env = "RINGWAY_CONFIG", value_delimiter = ',', required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+
+    /// Where proxies connect.
+    #[arg(long, env = "RINGWAY_LISTEN", value_name = "ADDRESS:PORT", default_value = "[::]:15010")]
+    pub(crate) listen: std::net::SocketAddr,
+
+    /// The token that every proxy must show.
+    #[arg(long, env = "RINGWAY_TOKEN_FILE", value_name = "FILE", conflicts_with = "insecure")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// Certificate chain (PEM) shown to proxies; a renewed one is used for new connections.
+    #[arg(long, env = "RINGWAY_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// Private key (PEM) of that certificate.
+    #[arg(long, env = "RINGWAY_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+
+    /// Let anyone have everything, private keys included, without a token or TLS.
+    #[arg(long, env = "RINGWAY_INSECURE", value_parser = BoolishValueParser::new())]
+    pub(crate) insecure: bool,
+
+    /// Let routes lead to Services of type ExternalName (any name that DNS knows).
+    #[arg(long, env = "RINGWAY_ALLOW_EXTERNAL_NAME", value_parser = BoolishValueParser::new())]
+    pub(crate) allow_external_name: bool,
+
+    /// Where /ready, /live, /metrics, /config and /status are answered: an address, or `off`. Repeatable.
+    #[arg(long, env = "RINGWAY_ADMIN_ADDR", value_name = "ADDRESS:PORT|off", value_delimiter = ',')]
+    pub(crate) admin_addr: Vec<String>,
+
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or by module: `info,ringway_controller=debug`.
+    #[arg(long, env = "RINGWAY_LOG_LEVEL", value_name = "FILTER", default_value = "info")]
+    pub(crate) log_level: String,
+
+    /// How it is logged, to standard error.
+    #[arg(long, env = "RINGWAY_LOG_FORMAT", value_enum, default_value_t)]
+    pub(crate) log_format: LogFormat,
 }
 
 #[derive(Args, Debug)]

@@ -45,7 +45,7 @@ pub struct SettingsError {
 
 impl Settings {
     /// Finds what can never work, before anything is tried.
-    fn check(&self) -> Result<(), SettingsError> {
+    pub fn check(&self) -> Result<(), SettingsError> {
         let wrong = |reason: &str| Err(SettingsError { reason: reason.to_owned() });
         let endpoint = connect::endpoint(&self.controller)?;
         match endpoint.uri().scheme_str() {

@@ -13,12 +13,12 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::Status;
 
+use crate::Settings;
 use crate::backoff::Backoff;
 use crate::connect::{ConnectError, Stream, connect};
 use crate::held::{Fault, Held, Refused};
 use crate::keep::{self, KeepError};
 use crate::limits::{RETRY_BINDS, SILENCE_MAX};
-use crate::{Settings, SettingsError};
 
 /// How long changes are gathered before the file is written.
 const KEEP_AFTER: Duration = Duration::from_secs(1);
@@ -81,9 +81,8 @@ enum Ended {
 }
 
 impl<D: DataPlane> Subscriber<D> {
-    /// Nothing is in force yet. Fails if the settings cannot be meant.
-    pub fn new(settings: Settings, plane: D) -> Result<(Self, watch::Receiver<Report>), SettingsError> {
-        settings.check()?;
+    /// Nothing is in force yet. Settings that [`Settings::check`] refuses are tried in vain.
+    pub fn new(settings: Settings, plane: D) -> (Self, watch::Receiver<Report>) {
         let (report, reports) = watch::channel(Report::default());
         let subscriber = Self {
             settings,
@@ -96,7 +95,7 @@ impl<D: DataPlane> Subscriber<D> {
             retry_at: None,
             report,
         };
-        Ok((subscriber, reports))
+        (subscriber, reports)
     }
 
     /// Puts the last good configuration in force, if there is one, and then follows the controller until `stop`.
