@@ -1,247 +1,250 @@
-//! `ringway controller`: follows a cluster, serves its proxies and writes its statuses until told to stop. Read it top
-//! to bottom.
+//! `ringway controller DIR`: files in, streams to proxies out. Carries no traffic itself.
 
-use std::fmt::Write;
-use std::future::Future;
-
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use kube::Client;
-use kube::config::{Config as ClusterConfig, KubeConfigOptions, Kubeconfig};
-use ringway_config::Config;
-use ringway_controller::kube::admission::TokenAdmission;
-use ringway_controller::kube::follow::{self, Settings};
-use ringway_controller::kube::report::{Board, Report};
-use ringway_controller::kube::{authority, lease};
-use ringway_controller::provision::Install;
-use ringway_controller::serve::{self, Hub};
-use ringway_gateway_api::Options;
+use ringway_config::{Applied, Config, DataPlane, Delta};
+use ringway_controller::serve::{self, Hub, Open, ProxyState, SharedToken};
+use ringway_controller::standalone::{Board, Standalone, orders};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
+use tokio_rustls::rustls::ServerConfig;
 
 use crate::admin::{self, AdminServer, Facts, Readiness};
-use crate::args::meant;
-use crate::writer::Lines;
-use crate::{http, logs};
+use crate::args::meant::{self, Misuse};
+use crate::args::said;
+use crate::plane::{files_status, timestamp};
+use crate::run::options;
+use crate::signals::{Signals, Told};
+use crate::{exit, http, inputs, logs};
 
-/// How long it may take to give up the lead.
-const GIVE_UP: Duration = Duration::from_secs(2);
+/// How often it is looked whether the certificate was renewed.
+const RENEWED_EVERY: Duration = Duration::from_secs(10);
 
 /// Runs until it is told to stop.
-pub(crate) fn run(meant: meant::Controller) -> anyhow::Result<ExitCode> {
-    let log = logs::start(&meant.log_level, meant.log_format)?;
+pub(crate) fn run(said: &said::Controller) -> anyhow::Result<ExitCode> {
+    let token = admission(said)?;
+    let tls = said.tls_cert.clone().zip(said.tls_key.clone()).map(|(chain, key)| Pem { chain, key });
+    let admins = meant::admin(&said.admin_addr)?;
+    let log = logs::start(&said.log_level, said.log_format)?;
+    let paths: Vec<_> = said.paths.iter().map(|path| meant::input(path)).collect();
+    let roots = inputs::roots(&paths)?;
+    let hub = Hub::new();
+    let publisher = Published { hub: hub.clone(), config: Arc::default(), generation: 0 };
+    let shown = Shown {
+        hub: hub.clone(),
+        config: Arc::clone(&publisher.config),
+        board: Board::default(),
+        ready: AtomicBool::new(false),
+    };
+    let standalone = Standalone::new(roots, options(said.allow_external_name), publisher);
+    let shown = Arc::new(Shown { board: standalone.board(), ..shown });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let done = runtime.block_on(serve(&meant, log.clone()));
+    let served = runtime.block_on(serve(said.listen, &admins, token, tls, standalone, hub, shown));
     runtime.shutdown_background();
     log.flush();
-    done
+    served
 }
 
-async fn serve(meant: &meant::Controller, log: Lines) -> anyhow::Result<ExitCode> {
-    let (stop, stopped) = watch::channel(false);
-    let (board, hub) = (Board::default(), Hub::new());
-    let shown = Arc::new(AdminServer(Arc::new(Shown { board: board.clone(), hub: hub.clone(), log })));
-    for listener in admin::bind(&meant.admin).await? {
-        tokio::spawn(http::serve(listener, admin::CONNECTIONS_MAX, Arc::clone(&shown)));
-    }
-    let socket = TcpListener::bind(meant.listen)
-        .await
-        .with_context(|| format!("cannot serve proxies on {}; choose another address with --listen", meant.listen))?;
-    let client = client(meant).await?;
-
-    // Who we are, to proxies.
-    let authority = authority::load(&client, &meant.namespace).await?;
-    let names = names(meant);
-    let (renewed, tls) = watch::channel(identity(&authority, &names)?);
-    let admission = TokenAdmission::new(client.clone());
-    let serving = tokio::spawn(serve::serve(hub.clone(), socket, Some(tls), admission, until(&stopped)));
-
-    // Who we are, among replicas.
-    let (leads_said, leads) = watch::channel(false);
-    let holding = {
-        let (client, namespace, name) = (client.clone(), meant.namespace.clone(), meant.name.clone());
-        tokio::spawn(async move { lease::run(client, &namespace, &name, leads_said).await })
-    };
-
-    let options = Options { allow_external_name: meant.allow_external_name, ..Options::cluster() };
-    let install = meant.image.clone().map(|image| Install {
-        image,
-        controller: format!("https://{}", meant.advertise),
-        ca: authority.certificate.clone(),
-    });
-    let settings = Settings { client, options, install, leads, board };
-    let following = tokio::spawn(follow::run(settings, hub, until(&stopped)));
-
-    let mut renew = tokio::time::interval(authority::RENEW_AFTER);
-    renew.tick().await;
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = renew.tick() => match identity(&authority, &names) {
-                Ok(identity) => drop(renewed.send_replace(identity)),
-                Err(error) => tracing::error!(%error, "no new certificate; the old one is shown on"),
-            },
+/// The token, or `None` where anyone is let in.
+fn admission(said: &said::Controller) -> anyhow::Result<Option<SharedToken>> {
+    let Some(path) = &said.token_file else {
+        if said.insecure {
+            return Ok(None);
         }
+        let text = "whoever connects would be given all configuration, private keys included:\n\
+                    name a --token-file with a --tls-cert and --tls-key, or say --insecure";
+        return Err(Misuse(text.to_owned()).into());
+    };
+    if said.tls_cert.is_none() {
+        return Err(Misuse(
+            "a token must not cross the network unencrypted: name a --tls-cert and --tls-key".into(),
+        )
+        .into());
     }
-    stop.send_replace(true);
-    // The follower goes first: with it the last listener of the Lease goes, which is then given up.
-    let ended = async { (following.await, serving.await, holding.await) };
-    if tokio::time::timeout(GIVE_UP, ended).await.is_err() {
-        tracing::warn!("the lead is not given up in time: another replica takes it when it ends");
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let token = SharedToken::new(&text).with_context(|| format!("{} holds no token", path.display()))?;
+    Ok(Some(token))
+}
+
+async fn serve(
+    listen: SocketAddr,
+    admins: &[meant::Admin],
+    token: Option<SharedToken>,
+    tls: Option<Pem>,
+    mut standalone: Standalone<Published>,
+    hub: Hub,
+    shown: Arc<Shown>,
+) -> anyhow::Result<ExitCode> {
+    let server = Arc::new(AdminServer(Arc::clone(&shown)));
+    for listener in admin::bind(admins).await? {
+        tokio::spawn(http::serve(listener, admin::CONNECTIONS_MAX, Arc::clone(&server)));
+    }
+    let socket = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let tls = tls.map(Pem::followed).transpose()?;
+    let mut signals = Signals::new()?;
+    let (orders, inbox) = orders()?;
+    let (first_done, first) = oneshot::channel();
+    let pipeline = std::thread::Builder::new().name("config".to_owned()).spawn(move || {
+        standalone.first();
+        let _stopped = first_done.send(());
+        standalone.run(&inbox);
+    })?;
+    first.await.context("reading the first configuration failed; the log says why")?;
+    shown.ready.store(true, Ordering::Release);
+    tracing::info!(address = %socket.local_addr()?, "proxies are served");
+    let stop = std::future::pending();
+    let serving = async {
+        match token {
+            Some(token) => serve::serve(hub, socket, tls, token, stop).await,
+            None => serve::serve(hub, socket, tls, Open, stop).await,
+        }
+    };
+    let told_to_stop = async {
+        loop {
+            match signals.next().await {
+                Told::Stop => return,
+                Told::Reload | Told::Reopen => orders.rescan(),
+            }
+        }
+    };
+    let mut watched = tokio::time::interval(Duration::from_secs(1));
+    let pipeline_ended = async {
+        while !pipeline.is_finished() {
+            watched.tick().await;
+        }
+    };
+    tokio::select! {
+        () = serving => {}
+        () = told_to_stop => {}
+        () = pipeline_ended => {
+            tracing::error!("the thread that follows the files has ended by a fault of ringway's");
+            return Ok(ExitCode::from(exit::FAULT));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn identity(
-    authority: &authority::Authority,
-    names: &[String],
-) -> anyhow::Result<Arc<tokio_rustls::rustls::ServerConfig>> {
-    let identity = authority.identity(names, jiff::Timestamp::now())?;
-    Ok(serve::tls(identity.chain.as_bytes(), identity.key.as_bytes())?)
+/// What the files say goes to the hub.
+struct Published {
+    hub: Hub,
+    /// For `/config`.
+    config: Arc<std::sync::Mutex<Arc<Config>>>,
+    generation: u64,
 }
 
-fn until(stopped: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + use<> {
-    let mut stopped = stopped.clone();
-    async move {
-        // Whoever can say so is gone only when everything is.
-        let _gone = stopped.wait_for(|stopped| *stopped).await;
+impl DataPlane for Published {
+    fn apply(&mut self, delta: Delta) -> Applied {
+        // Binding is the proxies' affair: an empty change would tell them nothing.
+        if self.generation == 0 || !delta.is_empty() {
+            let mut config = lock(&self.config);
+            Arc::make_mut(&mut config).apply(delta.clone());
+            drop(config);
+            self.generation = self.hub.publish(delta, Vec::new()).0;
+        }
+        Applied { generation: self.generation, ..Applied::default() }
     }
 }
 
-/// The API server: of the cluster that this runs in, or as a kubeconfig says.
-async fn client(meant: &meant::Controller) -> anyhow::Result<Client> {
-    let options = KubeConfigOptions { context: meant.context.clone(), ..KubeConfigOptions::default() };
-    let config = match &meant.kubeconfig {
-        Some(file) => {
-            let read = Kubeconfig::read_from(file).with_context(|| format!("--kubeconfig {}", file.display()))?;
-            ClusterConfig::from_custom_kubeconfig(read, &options).await?
-        }
-        None if meant.context.is_some() => ClusterConfig::from_kubeconfig(&options).await?,
-        None => ClusterConfig::infer()
-            .await
-            .context("not in a cluster, and no kubeconfig; name one with --kubeconfig")?,
-    };
-    tracing::info!(server = %config.cluster_url, "the cluster");
-    Ok(Client::try_from(config)?)
-}
-
-/// The names that proxies may know the controller by.
-fn names(meant: &meant::Controller) -> Vec<String> {
-    let service = format!("ringway-controller.{}.svc", meant.namespace);
-    let mut names = vec![meant.host().to_owned(), service.clone(), format!("{service}.cluster.local")];
-    names.dedup();
-    names
-}
-
-/// The namespace of the pod that this runs in.
-pub(crate) fn pod_namespace() -> Option<String> {
-    let text = std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace").ok()?;
-    Some(text.trim().to_owned())
-}
-
-/// A name that no other replica has.
-pub(crate) fn host() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{}-{}", host.trim(), std::process::id())
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // What somebody panicked over is still the newest there is.
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// What the admin server shows.
 struct Shown {
-    board: Board,
     hub: Hub,
-    log: Lines,
+    config: Arc<std::sync::Mutex<Arc<Config>>>,
+    board: Board,
+    ready: AtomicBool,
 }
 
 impl Facts for Shown {
     fn readiness(&self) -> Readiness {
-        if self.board.read().synced { Readiness::Ready } else { Readiness::Starting }
+        if self.ready.load(Ordering::Acquire) { Readiness::Ready } else { Readiness::Starting }
     }
 
     fn config(&self) -> Option<Arc<Config>> {
-        None
+        Some(Arc::clone(&lock(&self.config)))
     }
 
     fn metrics(&self) -> String {
-        metrics(&self.board.read(), self.hub.proxies().len(), self.log.dropped())
+        let proxies = self.hub.proxies().len();
+        format!(
+            "# HELP ringway_proxies Proxies that are connected.\n\
+             # TYPE ringway_proxies gauge\n\
+             ringway_proxies {proxies}\n"
+        )
     }
 
     fn status(&self) -> Value {
-        let proxies = self.hub.proxies().into_iter().map(|proxy| {
-            let refusals = proxy.refusals.iter().map(|(key, why)| json!({"resource": format!("{key:?}"), "why": why}));
-            let unbound =
-                proxy.failed_binds.iter().map(|(key, why)| json!({"listener": key.as_str(), "reason": why}));
-            json!({
-                "gateway": proxy.gateway.as_str(), "pod": &*proxy.pod, "version": proxy.version,
-                "acknowledged": proxy.acknowledged.map(|generation| generation.0),
-                "refusals": refusals.collect::<Vec<_>>(), "unbound": unbound.collect::<Vec<_>>(),
-            })
-        });
-        let proxies: Vec<Value> = proxies.collect();
-        let report = self.board.read();
-        let undecodable =
-            report.undecodable.iter().map(|(key, why)| json!({"object": key.to_string(), "why": why}));
-        json!({
-            "synced": report.synced, "leads": report.leads,
-            "generation": report.generation, "since": report.since, "objects": report.objects,
-            "undecodable": undecodable.collect::<Vec<_>>(), "proxies": proxies,
-        })
+        let mut status = files_status(&self.board.read());
+        status["proxies"] = self.hub.proxies().iter().map(proxy).collect();
+        status
     }
 }
 
-fn metrics(report: &Report, proxies: usize, log_lines_dropped: u64) -> String {
-    let mut out = String::new();
-    let mut family = |name: &str, kind: &str, help: &str, value: u64| {
-        let _infallible = writeln!(
-            out,
-            "# HELP ringway_controller_{name} {help}\n# TYPE ringway_controller_{name} {kind}\nringway_controller_{name} {value}"
-        );
-    };
-    family("synced", "gauge", "Whether the cluster is known.", u64::from(report.synced));
-    family("leads", "gauge", "Whether this replica writes statuses.", u64::from(report.leads));
-    family("generation", "gauge", "Counts what was published.", report.generation);
-    family("objects", "gauge", "Objects that are held.", report.objects as u64);
-    family("objects_undecodable", "gauge", "Objects that cannot be read.", report.undecodable.len() as u64);
-    family("proxies", "gauge", "Proxies that are connected.", proxies as u64);
-    family("notices_total", "counter", "Remarks of translation.", report.notices);
-    family("status_writes_total", "counter", "Statuses that were written.", report.writes);
-    family("status_write_failures_total", "counter", "Writes that failed.", report.write_failures);
-    family("statuses_waiting", "gauge", "Statuses that wait to be written.", report.waiting as u64);
-    family("log_lines_dropped_total", "counter", "Lines of the log that were lost.", log_lines_dropped);
-    out
+fn proxy(proxy: &ProxyState) -> Value {
+    let refused =
+        proxy.refusals.iter().map(|(key, why)| json!({"resource": format!("{key:?}"), "reason": why}));
+    let unbound =
+        proxy.failed_binds.iter().map(|(key, why)| json!({"listener": key.as_str(), "reason": why}));
+    json!({
+        "gateway": proxy.gateway.as_str(),
+        "name": proxy.pod,
+        "version": proxy.version,
+        "connected_since": timestamp(proxy.since),
+        "acknowledged": proxy.acknowledged.map(|generation| generation.0),
+        "resources_sent": proxy.resources_sent,
+        "refused": refused.collect::<Vec<_>>(),
+        "unbound": unbound.collect::<Vec<_>>(),
+    })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The controller's certificate.
+struct Pem {
+    chain: PathBuf,
+    key: PathBuf,
+}
 
-    #[test]
-    fn every_metric_is_written_with_its_own_value() {
-        let report = Report {
-            synced: true,
-            leads: true,
-            generation: 7,
-            objects: 5,
-            notices: 2,
-            writes: 11,
-            write_failures: 3,
-            waiting: 13,
-            ..Report::default()
-        };
-        let text = metrics(&report, 17, 19);
-        for line in [
-            "synced 1", "leads 1", "generation 7", "objects 5", "objects_undecodable 0", "proxies 17",
-            "notices_total 2", "status_writes_total 11", "status_write_failures_total 3", "statuses_waiting 13",
-            "log_lines_dropped_total 19",
-        ] {
-            let line = format!("ringway_controller_{line}");
-            assert!(text.lines().any(|written| written == line), "{line} in\n{text}");
-        }
+impl Pem {
+    fn read(&self) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
+        let read =
+            |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+        Ok((read(&self.chain)?, read(&self.key)?))
+    }
+
+    /// As it is now and will be.
+    fn followed(self) -> anyhow::Result<watch::Receiver<Arc<ServerConfig>>> {
+        let mut before = self.read()?;
+        let (renewed, tls) = watch::channel(serve::tls(&before.0, &before.1)?);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(RENEWED_EVERY).await;
+                // Half of a renewal, or none: the next look finds all of it.
+                let Ok(now) = self.read().inspect_err(|error| tracing::debug!(%error, "no certificate"))
+                else {
+                    continue;
+                };
+                if now == before {
+                    continue;
+                }
+                match serve::tls(&now.0, &now.1) {
+                    Ok(config) => {
+                        tracing::info!("the certificate was renewed");
+                        let _nobody_serves = renewed.send(config);
+                        before = now;
+                    }
+                    Err(error) => tracing::warn!(%error, "the new certificate is not used yet"),
+                }
+            }
+        });
+        Ok(tls)
     }
 }

@@ -118,6 +118,11 @@ impl Asked {
                     );
                     return Ok(Explained { text, served: false });
                 }
+                SniChoice::Close => {
+                    let text =
+                        format!("no listener for the server name {}: the connection is closed\n", self.host);
+                    return Ok(Explained { text, served: false });
+                }
                 SniChoice::Terminate(listener) if matches!(listener.protocol, ListenerProtocol::Https(_)) => {
                     Some(listener.key.clone())
                 }

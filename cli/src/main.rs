@@ -3,10 +3,12 @@
 
 mod admin;
 mod args;
+mod cluster;
 mod controller;
 mod demo;
 mod descriptors;
 mod explain;
+mod gateway;
 mod greeting;
 mod http;
 mod inputs;
@@ -15,8 +17,10 @@ mod metrics;
 mod offline;
 mod oneline;
 mod plane;
+mod proxy;
 mod run;
 mod show;
+mod signals;
 mod systemd;
 mod translate;
 mod validate;
@@ -49,10 +53,12 @@ fn main() -> ExitCode {
             let (_, matches) = matches.subcommand().expect("the command that was parsed");
             meant::Run::build(*said, matches).map_err(anyhow::Error::new).and_then(run)
         }
+        Command::Proxy(said) => proxy::run(*said),
+        Command::Controller(said) if !said.paths.is_empty() => controller::run(&said),
         Command::Controller(said) => {
-            let (namespace, host) = (controller::pod_namespace(), controller::host());
+            let (namespace, host) = (cluster::pod_namespace(), cluster::host());
             let meant = meant::Controller::build(*said, namespace, host).map_err(anyhow::Error::new);
-            meant.and_then(controller::run)
+            meant.and_then(cluster::run)
         }
         Command::Validate(said) => validate::run(&said),
         Command::Translate(said) => translate::run(&said),
@@ -74,7 +80,7 @@ fn run(meant: meant::Run) -> anyhow::Result<ExitCode> {
         io::stdout().write_all(text.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
-    run::run(meant)
+    run::run(&meant)
 }
 
 fn demo_backend(said: &said::DemoBackend) -> anyhow::Result<ExitCode> {

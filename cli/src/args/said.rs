@@ -43,7 +43,9 @@ Exit codes:
 pub(crate) enum Command {
     /// Run a gateway on Gateway API manifests, and follow their changes.
     Run(Box<Run>),
-    /// Configure the gateways of a Kubernetes cluster: follow its objects, serve proxies, write statuses.
+    /// Run a gateway that a controller configures.
+    Proxy(Box<Proxy>),
+    /// Configure the gateways of a Kubernetes cluster, or proxies by manifests; follow changes.
     Controller(Box<Controller>),
     /// Find what is wrong with manifests; exit 1 if anything is.
     Validate(Validate),
@@ -112,6 +114,17 @@ pub(crate) struct Run {
     )]
     pub(crate) demo_backend: Option<std::net::SocketAddr>,
 
+    /// Let routes lead to Services of type ExternalName (any name that DNS knows).
+    #[arg(long, env = "RINGWAY_ALLOW_EXTERNAL_NAME", value_parser = BoolishValueParser::new(), help_heading = "Process")]
+    pub(crate) allow_external_name: bool,
+
+    #[command(flatten)]
+    pub(crate) process: Process,
+}
+
+/// How a gateway's process is to be, whatever configures it.
+#[derive(Args, Debug)]
+pub(crate) struct Process {
     /// Data threads. Default: one for each CPU that this process may use.
     #[arg(long, env = "RINGWAY_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Process")]
     pub(crate) threads: Option<u16>,
@@ -143,10 +156,6 @@ pub(crate) struct Run {
         help_heading = "Process"
     )]
     pub(crate) trusted_proxies: Vec<String>,
-
-    /// Let routes lead to Services of type ExternalName (any name that DNS knows).
-    #[arg(long, env = "RINGWAY_ALLOW_EXTERNAL_NAME", value_parser = BoolishValueParser::new(), help_heading = "Process")]
-    pub(crate) allow_external_name: bool,
 
     /// Count requests of the N busiest routes apart. Default: routes are not told apart.
     #[arg(
@@ -181,21 +190,81 @@ pub(crate) struct Run {
     pub(crate) logs: Logs,
 }
 
+const PROXY_EXAMPLES: &str = "\
+Examples:
+  ringway proxy --controller https://ringway-controller.ringway-system:15010 --gateway shop/edge \\
+      --name \"$HOSTNAME\" --token-file /run/secrets/token --ca-file /etc/ringway/ca.crt --last-good /run/ringway/last-good
+
+Signals:
+  TERM, INT   drain and exit; a second one exits at once
+  HUP, USR1   reopen logs";
+
+#[derive(Args, Debug)]
+#[command(after_help = PROXY_EXAMPLES)]
+pub(crate) struct Proxy {
+    /// Where the controller is: `https://host:port`.
+    #[arg(long, env = "RINGWAY_CONTROLLER", value_name = "URL", help_heading = "Controller")]
+    pub(crate) controller: String,
+
+    /// Whose configuration to ask for.
+    #[arg(long, env = "RINGWAY_GATEWAY", value_name = "NAMESPACE/NAME", help_heading = "Controller")]
+    pub(crate) gateway: String,
+
+    /// What this proxy is called: the name of its pod.
+    #[arg(long, env = "RINGWAY_NAME", value_name = "NAME", help_heading = "Controller")]
+    pub(crate) name: String,
+
+    /// The token that proves who this proxy is; read for each connection.
+    #[arg(long, env = "RINGWAY_TOKEN_FILE", value_name = "FILE", help_heading = "Controller")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// Certificates (PEM) of the authority that signed the controller's; read for each connection.
+    #[arg(long, env = "RINGWAY_CA_FILE", value_name = "FILE", help_heading = "Controller")]
+    pub(crate) ca_file: Option<PathBuf>,
+
+    /// Where the last good configuration is kept, to start from when the controller is away. It holds private keys.
+    #[arg(long, env = "RINGWAY_LAST_GOOD", value_name = "FILE", help_heading = "Controller")]
+    pub(crate) last_good: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) process: Process,
+}
+
 const CONTROLLER_EXAMPLES: &str = "\
 Examples:
   ringway controller                          in a cluster, as `ringway install` deploys it
   ringway controller --kubeconfig ~/.kube/config --context kind --advertise 192.0.2.1:15010
                                               outside of it, where proxies reach this machine
-
-Signals:
-  TERM, INT   give up the lead, end all streams and exit";
+  ringway controller conf/ --token-file token --tls-cert cert.pem --tls-key key.pem
+                                              without a cluster
+  ringway controller conf/ --insecure --listen 127.0.0.1:15010       for trying things out";
 
 #[derive(Args, Debug)]
 #[command(after_help = CONTROLLER_EXAMPLES)]
 pub(crate) struct Controller {
-    /// Where proxies are served: `:15010`, `10.0.0.1:15010`.
-    #[arg(long, env = "RINGWAY_LISTEN", value_name = "[ADDRESS]:PORT", default_value = ":15010")]
-    pub(crate) listen: String,
+    /// Manifests: directories or files, instead of a cluster.
+    #[arg(value_name = "DIR|FILE", env = "RINGWAY_CONFIG", value_delimiter = ',')]
+    pub(crate) paths: Vec<PathBuf>,
+
+    /// Where proxies connect.
+    #[arg(long, env = "RINGWAY_LISTEN", value_name = "ADDRESS:PORT", default_value = "[::]:15010")]
+    pub(crate) listen: std::net::SocketAddr,
+
+    /// The token that every proxy must show.
+    #[arg(long, env = "RINGWAY_TOKEN_FILE", value_name = "FILE", conflicts_with = "insecure", requires = "paths")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// Certificate chain (PEM) shown to proxies; a renewed one is used for new connections.
+    #[arg(long, env = "RINGWAY_TLS_CERT", value_name = "FILE", requires_all = ["tls_key", "paths"])]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// Private key (PEM) of that certificate.
+    #[arg(long, env = "RINGWAY_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+
+    /// Let anyone have everything, private keys included, without a token or TLS.
+    #[arg(long, env = "RINGWAY_INSECURE", value_parser = BoolishValueParser::new(), requires = "paths")]
+    pub(crate) insecure: bool,
 
     /// How proxies reach it. Default: the Service `ringway-controller` of its namespace, at the port of --listen.
     #[arg(long, env = "RINGWAY_ADVERTISE", value_name = "HOST:PORT")]
@@ -225,7 +294,7 @@ pub(crate) struct Controller {
     #[arg(long, env = "RINGWAY_ALLOW_EXTERNAL_NAME", value_parser = BoolishValueParser::new())]
     pub(crate) allow_external_name: bool,
 
-    /// Where /ready, /live, /metrics and /status are answered: an address, or `off`. Repeatable.
+    /// Where /ready, /live, /metrics, /config and /status are answered: an address, or `off`. Repeatable.
     #[arg(long, env = "RINGWAY_ADMIN_ADDR", value_name = "ADDRESS:PORT|off", value_delimiter = ',')]
     pub(crate) admin_addr: Vec<String>,
 

@@ -15,7 +15,7 @@ struct Place {
     world: Option<&'static [&'static str]>,
 }
 
-const PLACES: [Place; 12] = [
+const PLACES: [Place; 13] = [
     Place {
         directory: "dataplane/config",
         name: "ringway-config",
@@ -54,6 +54,13 @@ const PLACES: [Place; 12] = [
         world: None,
     },
     Place { directory: "controlplane/wire", name: "ringway-wire", ours: &["ringway-config"], world: None },
+    // Knows nothing of files, Kubernetes or Gateway API objects, and nothing of how traffic is carried.
+    Place {
+        directory: "controlplane/subscriber",
+        name: "ringway-subscriber",
+        ours: &["ringway-config", "ringway-wire"],
+        world: None,
+    },
     Place {
         directory: "controlplane/controller",
         name: "ringway-controller",
@@ -82,6 +89,7 @@ const SHIPPED: &[&str] = &[
     "ringway-gateway-api",
     "ringway-perf",
     "ringway-proxy",
+    "ringway-subscriber",
     "ringway-wire",
 ];
 

@@ -50,23 +50,13 @@ impl std::fmt::Debug for Sealed {
 pub(super) fn seal(delta: Delta) -> SealedDelta {
     let mut sealed = SealedDelta { set: Vec::new(), removed: delta.removed, refused: Vec::new() };
     for resource in delta.set {
-        let (key, bytes) = (key_of(&resource), Sealed::new(&resource));
+        let (key, bytes) = (resource.key(), Sealed::new(&resource));
         match bytes.bytes.len() {
             size if size > RESOURCE_BYTES_MAX => sealed.refused.push((key, size)),
             _ => sealed.set.push((key, bytes, edges(&resource))),
         }
     }
     sealed
-}
-
-pub(super) fn key_of(resource: &Resource) -> ResourceKey {
-    match resource {
-        Resource::Certificate(it) => ResourceKey::Certificate(it.key.clone()),
-        Resource::EndpointSet(it) => ResourceKey::EndpointSet(it.key.clone()),
-        Resource::Cluster(it) => ResourceKey::Cluster(it.key.clone()),
-        Resource::Listener(it) => ResourceKey::Listener(it.key.clone()),
-        Resource::Route(it) => ResourceKey::Route(it.key().clone()),
-    }
 }
 
 /// What brings a proxy from what it has to a generation. Put in force as a whole.

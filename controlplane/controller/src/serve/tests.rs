@@ -231,7 +231,7 @@ impl Proxy {
         for bytes in batch.set {
             let version = Version::of(&bytes);
             let resource = decode(bytes).expect("what was sent is valid");
-            self.versions.insert(super::ledger::key_of(&resource), version);
+            self.versions.insert(resource.key(), version);
             self.pending.set.push(resource);
         }
         for name in &batch.removed {
@@ -635,7 +635,7 @@ fn who_was_away_while_too_much_was_removed_begins_again() {
     proxy.step(now);
     for at in 10..3_010 {
         let one = route(at, 1, 1);
-        let key = super::ledger::key_of(&one);
+        let key = one.key();
         hub.publish(Delta { set: vec![one], removed: vec![] }, vec![]);
         hub.publish(Delta { set: vec![], removed: vec![key] }, vec![]);
     }
