@@ -24,6 +24,8 @@ pub enum Driver {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DriverChoice {
     kind: Kind,
+    /// A core that cannot have a ring of its own takes epoll.
+    yields: bool,
     /// In words, for the log and `ringway_driver_info`.
     pub reason: String,
 }
@@ -44,7 +46,7 @@ impl Driver {
     /// Tries what was asked for. Run it on a thread of its own: it builds and drops a ring.
     pub fn choose(self) -> io::Result<DriverChoice> {
         match self {
-            Self::Epoll => Ok(DriverChoice { kind: Kind::Epoll, reason: "asked for".into() }),
+            Self::Epoll => Ok(DriverChoice { kind: Kind::Epoll, yields: false, reason: "asked for".into() }),
             Self::IoUring => ring().map_err(|error| {
                 io::Error::new(
                     error.kind(),
@@ -54,10 +56,13 @@ impl Driver {
                     ),
                 )
             }),
-            Self::Auto => Ok(ring().unwrap_or_else(|error| DriverChoice {
-                kind: Kind::Epoll,
-                reason: format!("io_uring cannot be used: {error}"),
-            })),
+            Self::Auto => Ok(match ring() {
+                Ok(ring) => DriverChoice { yields: true, ..ring },
+                Err(error) => {
+                    let reason = format!("io_uring cannot be used: {error}");
+                    DriverChoice { kind: Kind::Epoll, yields: false, reason }
+                }
+            }),
         }
     }
 }
@@ -75,13 +80,14 @@ impl DriverChoice {
 fn ring() -> io::Result<DriverChoice> {
     let refused = match builder(Kind::Ring).build() {
         Ok(_) => {
-            return Ok(DriverChoice { kind: Kind::Ring, reason: "permitted by kernel and policy".into() });
+            let reason = "permitted by kernel and policy".into();
+            return Ok(DriverChoice { kind: Kind::Ring, yields: false, reason });
         }
         Err(error) => error,
     };
     builder(Kind::PlainRing).build()?;
     let reason = format!("permitted, but without our flags ({refused}): a kernel before 6.0");
-    Ok(DriverChoice { kind: Kind::PlainRing, reason })
+    Ok(DriverChoice { kind: Kind::PlainRing, yields: false, reason })
 }
 
 fn builder(kind: Kind) -> RuntimeBuilder<monoio::time::TimeDriver<IoUringDriver>> {
@@ -97,7 +103,19 @@ fn builder(kind: Kind) -> RuntimeBuilder<monoio::time::TimeDriver<IoUringDriver>
 /// Runs a core's main future on this thread until it ends.
 pub(crate) fn run_on(choice: &DriverChoice, main: impl Future<Output = ()>) -> io::Result<()> {
     match choice.kind {
-        Kind::Ring | Kind::PlainRing => builder(choice.kind).build()?.block_on(main),
+        Kind::Ring | Kind::PlainRing => match builder(choice.kind).build() {
+            Ok(mut ring) => ring.block_on(main),
+            // Rings of all processes of a user count against its RLIMIT_MEMLOCK: the one that was tried may have been
+            // the last that there was room for, as on a node with a dozen proxies.
+            Err(error) if choice.yields => {
+                tracing::warn!(%error, "no ring for this core, which takes epoll; see RLIMIT_MEMLOCK");
+                RuntimeBuilder::<LegacyDriver>::new().enable_timer().build()?.block_on(main);
+            }
+            Err(error) => {
+                tracing::error!(%error, "no ring for this core; see RLIMIT_MEMLOCK, or choose --driver auto or epoll");
+                return Err(error);
+            }
+        },
         Kind::Epoll => RuntimeBuilder::<LegacyDriver>::new().enable_timer().build()?.block_on(main),
     }
     Ok(())
