@@ -116,7 +116,9 @@ fn respond(method: &Method, path: &str, query: Option<&str>, facts: &impl Facts)
         "/metrics" => http::answer(StatusCode::OK, METRICS, facts.metrics()),
         "/config" => match facts.config() {
             Some(config) => value(&*config, query),
-            None => http::answer(StatusCode::NOT_FOUND, TEXT, "this process carries no traffic; ask a proxy\n"),
+            None => {
+                http::answer(StatusCode::NOT_FOUND, TEXT, "this process carries no traffic; ask a proxy\n")
+            }
         },
         "/status" => value(&facts.status(), query),
         _ => http::answer(StatusCode::OK, TEXT, INDEX),

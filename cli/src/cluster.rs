@@ -48,9 +48,9 @@ async fn serve(meant: &meant::Controller, log: Lines) -> anyhow::Result<ExitCode
     for listener in admin::bind(&meant.admin).await? {
         tokio::spawn(http::serve(listener, admin::CONNECTIONS_MAX, Arc::clone(&shown)));
     }
-    let socket = TcpListener::bind(meant.listen)
-        .await
-        .with_context(|| format!("cannot serve proxies on {}; choose another address with --listen", meant.listen))?;
+    let socket = TcpListener::bind(meant.listen).await.with_context(|| {
+        format!("cannot serve proxies on {}; choose another address with --listen", meant.listen)
+    })?;
     let client = client(meant).await?;
 
     // Who we are, to proxies.
@@ -119,7 +119,8 @@ async fn client(meant: &meant::Controller) -> anyhow::Result<Client> {
     let options = KubeConfigOptions { context: meant.context.clone(), ..KubeConfigOptions::default() };
     let config = match &meant.kubeconfig {
         Some(file) => {
-            let read = Kubeconfig::read_from(file).with_context(|| format!("--kubeconfig {}", file.display()))?;
+            let read =
+                Kubeconfig::read_from(file).with_context(|| format!("--kubeconfig {}", file.display()))?;
             ClusterConfig::from_custom_kubeconfig(read, &options).await?
         }
         None if meant.context.is_some() => ClusterConfig::from_kubeconfig(&options).await?,
@@ -173,7 +174,8 @@ impl Facts for Shown {
 
     fn status(&self) -> Value {
         let proxies = self.hub.proxies().into_iter().map(|proxy| {
-            let refusals = proxy.refusals.iter().map(|(key, why)| json!({"resource": format!("{key:?}"), "why": why}));
+            let refusals =
+                proxy.refusals.iter().map(|(key, why)| json!({"resource": format!("{key:?}"), "why": why}));
             let unbound =
                 proxy.failed_binds.iter().map(|(key, why)| json!({"listener": key.as_str(), "reason": why}));
             json!({
@@ -235,8 +237,16 @@ mod tests {
         };
         let text = metrics(&report, 17, 19);
         for line in [
-            "synced 1", "leads 1", "generation 7", "objects 5", "objects_undecodable 0", "proxies 17",
-            "notices_total 2", "status_writes_total 11", "status_write_failures_total 3", "statuses_waiting 13",
+            "synced 1",
+            "leads 1",
+            "generation 7",
+            "objects 5",
+            "objects_undecodable 0",
+            "proxies 17",
+            "notices_total 2",
+            "status_writes_total 11",
+            "status_write_failures_total 3",
+            "statuses_waiting 13",
             "log_lines_dropped_total 19",
         ] {
             let line = format!("ringway_controller_{line}");

@@ -159,8 +159,13 @@ impl Controller {
         let namespace = said.namespace.or(pod_namespace).unwrap_or_else(|| CONTROLLER_NAMESPACE.to_owned());
         let service = || format!("ringway-controller.{namespace}.svc:{}", listen.port());
         let advertise = said.advertise.unwrap_or_else(service);
-        if advertise.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
-            return Err(Misuse(format!("--advertise: `{advertise}` is no host and port, such as 10.0.0.1:15010")));
+        if advertise
+            .rsplit_once(':')
+            .is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
+        {
+            return Err(Misuse(format!(
+                "--advertise: `{advertise}` is no host and port, such as 10.0.0.1:15010"
+            )));
         }
         Ok(Self {
             listen,
@@ -345,14 +350,19 @@ mod tests {
     fn a_controller_is_reached_at_its_service_unless_said_otherwise() {
         let controller = |arguments: &str| {
             let words = ["ringway", "controller"].into_iter().chain(arguments.split_whitespace());
-            let said::Command::Controller(said) = parse(words).unwrap().0.command else { panic!("controller") };
+            let said::Command::Controller(said) = parse(words).unwrap().0.command else {
+                panic!("controller")
+            };
             Controller::build(*said, Some("pod-ns".into()), "host-1".into())
         };
         let meant = controller("").unwrap();
         assert_eq!((&*meant.namespace, &*meant.name, meant.listen.port()), ("pod-ns", "host-1", 15010));
         assert_eq!(meant.advertise, "ringway-controller.pod-ns.svc:15010");
         let meant = controller("--namespace ns --listen 10.0.0.1:1 --advertise [::1]:2").unwrap();
-        assert_eq!((&*meant.advertise, meant.host(), meant.listen.to_string()), ("[::1]:2", "::1", "10.0.0.1:1".into()));
+        assert_eq!(
+            (&*meant.advertise, meant.host(), meant.listen.to_string()),
+            ("[::1]:2", "::1", "10.0.0.1:1".into())
+        );
         let error = controller("--advertise host").unwrap_err().to_string();
         assert!(error.contains("10.0.0.1:15010"), "{error}");
     }

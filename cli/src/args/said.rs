@@ -251,7 +251,13 @@ pub(crate) struct Controller {
     pub(crate) listen: std::net::SocketAddr,
 
     /// The token that every proxy must show.
-    #[arg(long, env = "RINGWAY_TOKEN_FILE", value_name = "FILE", conflicts_with = "insecure", requires = "paths")]
+    #[arg(
+        long,
+        env = "RINGWAY_TOKEN_FILE",
+        value_name = "FILE",
+        conflicts_with = "insecure",
+        requires = "paths"
+    )]
     pub(crate) token_file: Option<PathBuf>,
 
     /// Certificate chain (PEM) shown to proxies; a renewed one is used for new connections.

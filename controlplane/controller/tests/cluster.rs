@@ -106,18 +106,24 @@ impl Server {
         };
         let parts: Vec<&str> = rest.split('/').collect();
         match (request.method(), &parts[..]) {
-            (&Method::GET, ["v1"]) => answer(200, &json!({
-                "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "gateway.networking.k8s.io/v1",
-                "resources": [{"name": "httproutes", "singularName": "", "namespaced": true, "kind": "HTTPRoute", "verbs": []}],
-            })),
+            (&Method::GET, ["v1"]) => answer(
+                200,
+                &json!({
+                    "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "gateway.networking.k8s.io/v1",
+                    "resources": [{"name": "httproutes", "singularName": "", "namespaced": true, "kind": "HTTPRoute", "verbs": []}],
+                }),
+            ),
             (&Method::GET, ["v1", "httproutes"]) if query.contains("watch=true") => state.watch(&query),
             (&Method::GET, ["v1", "httproutes"]) => {
                 state.lists += 1;
                 let items: Vec<&Value> = state.routes.values().collect();
-                answer(200, &json!({
-                    "kind": "HTTPRouteList", "apiVersion": "gateway.networking.k8s.io/v1",
-                    "metadata": {"resourceVersion": state.version.to_string()}, "items": items,
-                }))
+                answer(
+                    200,
+                    &json!({
+                        "kind": "HTTPRouteList", "apiVersion": "gateway.networking.k8s.io/v1",
+                        "metadata": {"resourceVersion": state.version.to_string()}, "items": items,
+                    }),
+                )
             }
             (&Method::GET, ["v1", "namespaces", "ns", "httproutes", name]) => match state.routes.get(*name) {
                 Some(route) => answer(200, route),
@@ -254,7 +260,8 @@ impl Following {
 
     /// Takes in what comes until these routes are there.
     async fn until(&mut self, expected: &[(&str, i64)]) {
-        let expected: Vec<(String, i64)> = expected.iter().map(|(name, at)| ((*name).to_owned(), *at)).collect();
+        let expected: Vec<(String, i64)> =
+            expected.iter().map(|(name, at)| ((*name).to_owned(), *at)).collect();
         self.least = usize::MAX;
         let heard = async {
             while self.routes() != expected {
@@ -268,7 +275,8 @@ impl Following {
     }
 
     async fn next(&mut self) -> Heard {
-        let (kind, version, heard) = tokio::time::timeout(PATIENCE, self.heard.recv()).await.unwrap().unwrap();
+        let (kind, version, heard) =
+            tokio::time::timeout(PATIENCE, self.heard.recv()).await.unwrap().unwrap();
         self.store.hear(kind, version, heard.clone());
         heard
     }
@@ -344,7 +352,9 @@ async fn of_two_that_write_the_same_status_a_thousand_times_neither_loses_its_en
                     record: record.clone(),
                     now: "2026-01-01T00:00:00Z".to_owned(),
                 };
-                let Outcome::Written(now) = write(&client, &task).await.unwrap() else { panic!("not written") };
+                let Outcome::Written(now) = write(&client, &task).await.unwrap() else {
+                    panic!("not written")
+                };
                 // What this one wrote, and what the other did before, stand there.
                 let status = now.status();
                 let entries = status["parents"].as_array().unwrap();

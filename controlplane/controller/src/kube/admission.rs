@@ -59,10 +59,8 @@ impl TokenAdmission {
     }
 
     async fn review(&self, token: &str) -> Result<Admitted, Refused> {
-        let spec = TokenReviewSpec {
-            token: token.to_owned(),
-            audiences: Some(vec![TOKEN_AUDIENCE.to_owned()]),
-        };
+        let spec =
+            TokenReviewSpec { token: token.to_owned(), audiences: Some(vec![TOKEN_AUDIENCE.to_owned()]) };
         let review = TokenReview { spec, ..TokenReview::default() };
         let api: Api<TokenReview> = Api::all(self.client.clone());
         let reviewed = api.create(&PostParams::default(), &review).await.map_err(unknown)?;
@@ -72,7 +70,8 @@ impl TokenAdmission {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let pod = pods.get_metadata_opt(&bearer.pod).await.map_err(unknown)?;
         let pod = pod.map(|pod| pod.metadata).filter(|pod| pod.uid.as_deref() == Some(&bearer.pod_uid));
-        let set = owner(pod.as_ref(), "ReplicaSet", "apps").ok_or_else(|| stranger(&bearer, "a ReplicaSet"))?;
+        let set =
+            owner(pod.as_ref(), "ReplicaSet", "apps").ok_or_else(|| stranger(&bearer, "a ReplicaSet"))?;
         let sets: Api<ReplicaSet> = Api::namespaced(self.client.clone(), namespace);
         let set_there = sets.get_metadata_opt(&set.name).await.map_err(unknown)?.map(|set| set.metadata);
         let set_there = set_there.filter(|there| there.uid.as_deref() == Some(&set.uid));
@@ -99,9 +98,11 @@ impl Admission for TokenAdmission {
         if let Some(admitted) = self.recall(token, Instant::now()) {
             return Ok(admitted);
         }
-        let _permit = self.reviews.acquire().await.map_err(|_closed| {
-            Refused::Unknown("the controller is stopping".to_owned())
-        })?;
+        let _permit = self
+            .reviews
+            .acquire()
+            .await
+            .map_err(|_closed| Refused::Unknown("the controller is stopping".to_owned()))?;
         let admitted = self.review(token).await?;
         self.remember(token, &admitted, Instant::now());
         Ok(admitted)

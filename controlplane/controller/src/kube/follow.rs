@@ -267,7 +267,8 @@ impl<S: Serving> Follower<S> {
         let now = Instant::now();
         let told: Vec<(ObjectKey, Told)> = self.told.iter().map(|(key, told)| (key.clone(), *told)).collect();
         for (key, told) in told {
-            let due = if self.progress(&key).is_complete() { now } else { now.max(told.at + ACKNOWLEDGE_WAIT) };
+            let due =
+                if self.progress(&key).is_complete() { now } else { now.max(told.at + ACKNOWLEDGE_WAIT) };
             self.desk.mark(key, due);
         }
     }
@@ -387,8 +388,7 @@ impl<S: Serving> Follower<S> {
                 continue;
             };
             let (client, objects) = (self.settings.client.clone(), provisioned.objects.clone());
-            self.passes
-                .push(Box::pin(async move { (key, provisioner::provision(&client, &objects).await) }));
+            self.passes.push(Box::pin(async move { (key, provisioner::provision(&client, &objects).await) }));
         }
     }
 

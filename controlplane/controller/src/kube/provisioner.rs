@@ -43,7 +43,8 @@ pub fn wanted(translator: &Translator, key: &ObjectKey, install: &Install) -> Op
     let gateway = world.gateways.get(&key.namespace, &key.name)?;
     let name = format!("{}/{}", key.namespace, key.name);
     let listeners = translator.config().listeners.values();
-    let ports = ports(listeners.map(|listener| &**listener).filter(|listener| listener.gateway.as_str() == name));
+    let ports =
+        ports(listeners.map(|listener| &**listener).filter(|listener| listener.gateway.as_str() == name));
     let parameters = parameters(world, gateway).ok()?;
     Some(desired(&GatewayView::of(gateway, ports), &parameters, install))
 }

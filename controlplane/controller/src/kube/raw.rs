@@ -120,9 +120,7 @@ pub fn selectors(kind: Kind) -> (Option<&'static str>, Option<&'static str>) {
     match kind {
         Kind::Secret => (Some("type=kubernetes.io/tls"), None),
         // Every namespace has one of these.
-        Kind::ConfigMap => {
-            (Some("metadata.name!=kube-root-ca.crt,metadata.namespace!=kube-system"), None)
-        }
+        Kind::ConfigMap => (Some("metadata.name!=kube-root-ca.crt,metadata.namespace!=kube-system"), None),
         Kind::EndpointSlice => (None, Some("kubernetes.io/service-name")),
         _ => (None, None),
     }
@@ -161,7 +159,9 @@ pub(crate) mod tests {
     #[test]
     fn of_a_config_map_only_authorities_are_held_and_one_without_is_not() {
         let map = |data: Value| {
-            raw(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "n"}, "data": data}))
+            raw(
+                json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "n"}, "data": data}),
+            )
         };
         let held = decode(Kind::ConfigMap, "v1", map(json!({"ca.crt": "x", "large": "y"}))).unwrap().unwrap();
         let Object::ConfigMap(held) = held.object else { panic!("a ConfigMap") };
@@ -171,7 +171,8 @@ pub(crate) mod tests {
 
     #[test]
     fn an_item_of_a_list_says_nothing_of_its_kind_and_decodes_all_the_same() {
-        let item = raw(json!({"metadata": {"name": "s", "namespace": "n", "resourceVersion": "1"}, "spec": {}}));
+        let item =
+            raw(json!({"metadata": {"name": "s", "namespace": "n", "resourceVersion": "1"}, "spec": {}}));
         let held = decode(Kind::Service, "v1", item).unwrap().unwrap();
         assert_eq!(held.object.key(), ObjectKey::new(Kind::Service, "n", "s"));
     }

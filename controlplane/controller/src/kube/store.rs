@@ -215,8 +215,7 @@ impl Store {
     }
 
     fn changed(&mut self, key: &ObjectKey) {
-        let lane =
-            if key.kind == Kind::EndpointSlice { &mut self.endpoints } else { &mut self.structure };
+        let lane = if key.kind == Kind::EndpointSlice { &mut self.endpoints } else { &mut self.structure };
         lane.insert(key.clone());
     }
 

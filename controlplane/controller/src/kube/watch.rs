@@ -98,7 +98,9 @@ async fn follow(client: &Client, kind: Kind, version: &'static str, to: &mpsc::S
             Some(Ok(Event::Delete(object))) => Heard::Gone(Box::new(object)),
             Some(Err(error)) => {
                 // A definition that is gone is not found; it is asked for by name before that is believed.
-                if is_not_found(&error) && matches!(served(client, kind).await, Ok(now) if now != Some(version)) {
+                if is_not_found(&error)
+                    && matches!(served(client, kind).await, Ok(now) if now != Some(version))
+                {
                     return Ended::LookAgain;
                 }
                 tracing::warn!(%kind, error = %shown(&error), "the watch broke; what is known stays in force");

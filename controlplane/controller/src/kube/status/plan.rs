@@ -75,7 +75,8 @@ fn list(
     let is_own = |entry: &&Value| entry["controllerName"] == controller;
     let own: Vec<&Value> = items(live, field).filter(is_own).collect();
     let foreign: Vec<&Value> = items(live, field).filter(|entry| !is_own(entry)).collect();
-    let mut entries: Vec<Value> = wanted.into_iter().flat_map(|wanted| items(wanted, field)).cloned().collect();
+    let mut entries: Vec<Value> =
+        wanted.into_iter().flat_map(|wanted| items(wanted, field)).cloned().collect();
     entries.truncate(entries_max.saturating_sub(foreign.len()));
     let mut verdict = Verdict { changed: entries.len() != own.len(), stale: false };
     for (index, entry) in entries.iter_mut().enumerate() {
@@ -259,9 +260,7 @@ mod tests {
 
     #[test]
     fn each_listener_is_compared_by_its_name() {
-        let listener = |name: &str, routes: i64| {
-            json!({"name": name, "attachedRoutes": routes, "conditions": [condition("Programmed", "True", 1)]})
-        };
+        let listener = |name: &str, routes: i64| json!({"name": name, "attachedRoutes": routes, "conditions": [condition("Programmed", "True", 1)]});
         let live = |listeners: Vec<Value>| {
             let mut status = json!({"listeners": listeners});
             for listener in status["listeners"].as_array_mut().unwrap() {
@@ -273,7 +272,9 @@ mod tests {
         assert_eq!(gateway(&wanted, &live(vec![listener("b", 2), listener("a", 0)])), None);
         let written = gateway(&wanted, &live(vec![listener("a", 0), listener("b", 1)])).unwrap();
         assert_eq!(written["listeners"][1]["conditions"][0]["lastTransitionTime"], "then");
-        assert!(gateway(&wanted, &live(vec![listener("a", 0), listener("b", 2), listener("c", 0)])).is_some());
+        assert!(
+            gateway(&wanted, &live(vec![listener("a", 0), listener("b", 2), listener("c", 0)])).is_some()
+        );
     }
 
     #[test]

@@ -40,7 +40,10 @@ pub fn complete(status: &mut Value, addresses: &Addresses, progress: &Progress, 
         Some(missing.clone())
     } else if !progress.refused.is_empty() {
         let refused: Vec<&str> = progress.refused.iter().take(5).map(String::as_str).collect();
-        Some(("Invalid", format!("Proxies refuse a part of it and keep what they had: {}", refused.join("; "))))
+        Some((
+            "Invalid",
+            format!("Proxies refuse a part of it and keep what they had: {}", refused.join("; ")),
+        ))
     } else if !progress.have.is_empty() || was_programmed {
         None
     } else if progress.lag.is_empty() {
@@ -48,7 +51,8 @@ pub fn complete(status: &mut Value, addresses: &Addresses, progress: &Progress, 
     } else {
         Some(("Pending", format!("Proxies have not acknowledged yet: {}", names(&progress.lag))))
     };
-    let Some(programmed) = condition(status, "Programmed").filter(|programmed| programmed["status"] == "True")
+    let Some(programmed) =
+        condition(status, "Programmed").filter(|programmed| programmed["status"] == "True")
     else {
         return;
     };

@@ -55,7 +55,8 @@ pub async fn write(client: &Client, task: &Task) -> Result<Outcome, Error> {
     let mut record = task.record.clone();
     for _ in 0..CONFLICTS_MAX {
         let live = record.status();
-        let Some(write) = plan(task.key.kind, &task.controller, task.wanted.as_ref(), &live, &task.now) else {
+        let Some(write) = plan(task.key.kind, &task.controller, task.wanted.as_ref(), &live, &task.now)
+        else {
             return Ok(Outcome::Needless);
         };
         match send(&api, task, &record, write).await {
@@ -99,7 +100,8 @@ async fn send(
                 "metadata": {"uid": record.uid, "resourceVersion": record.resource_version},
                 "status": {field: entries},
             });
-            let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+            let params =
+                PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
             api.patch_status(name, &params, &Patch::Merge(object)).await
         }
     }
