@@ -232,6 +232,9 @@ fn addresses(gateway: &Gateway, options: &Options, refused: &mut Vec<Problem>) -
             default_wanted = true;
             continue;
         }
+        if options.addresses_in_front {
+            continue;
+        }
         let usable = |ip: &IpAddr| options.usable_addresses.as_ref().is_none_or(|usable| usable.contains(ip));
         match address.value.parse::<IpAddr>().ok().filter(usable) {
             Some(ip) => {
@@ -243,6 +246,9 @@ fn addresses(gateway: &Gateway, options: &Options, refused: &mut Vec<Problem>) -
                 unusable.push(Problem::new("AddressNotUsable", message));
             }
         }
+    }
+    if options.addresses_in_front {
+        return Addresses { binds: vec![None], shown, unusable: None };
     }
     if default_wanted {
         binds.push(None);
