@@ -3,6 +3,7 @@
 
 mod admin;
 mod args;
+mod controller;
 mod demo;
 mod descriptors;
 mod explain;
@@ -48,6 +49,11 @@ fn main() -> ExitCode {
         Command::Run(said) => {
             let (_, matches) = matches.subcommand().expect("the command that was parsed");
             meant::Run::build(*said, matches).map_err(anyhow::Error::new).and_then(run)
+        }
+        Command::Controller(said) => {
+            let (namespace, host) = (controller::pod_namespace(), controller::host());
+            let meant = meant::Controller::build(*said, namespace, host).map_err(anyhow::Error::new);
+            meant.and_then(controller::run)
         }
         Command::Validate(said) => validate::run(&said),
         Command::Translate(said) => translate::run(&said),

@@ -4,8 +4,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ringway_config::{Config, Delta};
-use ringway_controller::publish::{Applied, DataPlane, FailedBind};
+use ringway_config::{Applied, Config, DataPlane, Delta, FailedBind, PlaneProblem, ResourceKey};
 use ringway_controller::standalone::Board;
 use ringway_proxy::Proxy;
 use ringway_proxy::tls::{TlsPlace, TlsProblem};
@@ -83,7 +82,10 @@ impl DataPlane for Plane {
                 applied.tls_problems.iter().map(tls_problem).collect(),
             ),
             // A core that does not answer: the process is about to be ended by whoever watches the cores.
-            Err(error) => (Vec::new(), vec![format!("the configuration is not on every core: {error}")]),
+            Err(error) => {
+                let reason = format!("the configuration is not on every core: {error}");
+                (Vec::new(), vec![PlaneProblem { resource: None, reason }])
+            }
         };
         *lock(&self.0.in_force) = Arc::clone(proxy.config());
         Applied { generation: proxy.generation(), failed_binds, problems }
@@ -99,11 +101,16 @@ fn failed_binds(failed: ringway_proxy::FailedBind) -> impl Iterator<Item = Faile
     listeners.into_iter().map(move |listener| FailedBind { listener, bind, reason: error.to_string() })
 }
 
-fn tls_problem(problem: &TlsProblem) -> String {
-    match &problem.place {
-        TlsPlace::Listener(key) => format!("TLS of listener {key}: {}", problem.fault),
-        TlsPlace::Cluster(key) => format!("TLS to {key}: {}", problem.fault),
-    }
+fn tls_problem(problem: &TlsProblem) -> PlaneProblem {
+    let (resource, reason) = match &problem.place {
+        TlsPlace::Listener(key) => {
+            (ResourceKey::Listener(key.clone()), format!("TLS of listener {key}: {}", problem.fault))
+        }
+        TlsPlace::Cluster(key) => {
+            (ResourceKey::Cluster(key.clone()), format!("TLS to {key}: {}", problem.fault))
+        }
+    };
+    PlaneProblem { resource: Some(resource), reason }
 }
 
 /// What the admin server shows.
@@ -125,8 +132,8 @@ impl Facts for Shown {
         }
     }
 
-    fn config(&self) -> Arc<Config> {
-        self.plane.config()
+    fn config(&self) -> Option<Arc<Config>> {
+        Some(self.plane.config())
     }
 
     fn metrics(&self) -> String {
@@ -165,7 +172,7 @@ impl Facts for Shown {
             "objects": statuses.collect::<Vec<_>>(),
             "problems": report.problems,
             "unbound": unbound.collect::<Vec<_>>(),
-            "tls": report.plane_problems,
+            "tls": report.plane_problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })
     }
 }

@@ -114,6 +114,66 @@ impl Run {
     }
 }
 
+/// What `ringway controller` is to do.
+#[derive(Debug)]
+pub(crate) struct Controller {
+    pub(crate) listen: SocketAddr,
+    pub(crate) advertise: String,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) image: Option<String>,
+    pub(crate) kubeconfig: Option<PathBuf>,
+    pub(crate) context: Option<String>,
+    pub(crate) allow_external_name: bool,
+    pub(crate) admin: Vec<Admin>,
+    pub(crate) log_level: String,
+    pub(crate) log_format: said::LogFormat,
+}
+
+/// Where it is installed unless said otherwise.
+const CONTROLLER_NAMESPACE: &str = "ringway-system";
+
+impl Controller {
+    /// `pod_namespace`: where its pod is, if it is in one; `host`: the machine's name and the process's number.
+    pub(crate) fn build(
+        said: said::Controller,
+        pod_namespace: Option<String>,
+        host: String,
+    ) -> Result<Self, Misuse> {
+        let listen = match said.listen.strip_prefix(':') {
+            Some(port) => format!("[::]:{port}"),
+            None => said.listen.clone(),
+        };
+        let listen: SocketAddr = listen.parse().map_err(|_| {
+            Misuse(format!("--listen: `{}` is no address; write :15010 or 10.0.0.1:15010", said.listen))
+        })?;
+        let namespace = said.namespace.or(pod_namespace).unwrap_or_else(|| CONTROLLER_NAMESPACE.to_owned());
+        let service = || format!("ringway-controller.{namespace}.svc:{}", listen.port());
+        let advertise = said.advertise.unwrap_or_else(service);
+        if advertise.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
+            return Err(Misuse(format!("--advertise: `{advertise}` is no host and port, such as 10.0.0.1:15010")));
+        }
+        Ok(Self {
+            listen,
+            advertise,
+            namespace,
+            name: said.name.unwrap_or(host),
+            image: said.image,
+            kubeconfig: said.kubeconfig,
+            context: said.context,
+            allow_external_name: said.allow_external_name,
+            admin: admin(&said.admin_addr)?,
+            log_level: said.log_level,
+            log_format: said.log_format,
+        })
+    }
+
+    /// The host that proxies know it by.
+    pub(crate) fn host(&self) -> &str {
+        self.advertise.rsplit_once(':').map_or(&*self.advertise, |(host, _)| host).trim_matches(['[', ']'])
+    }
+}
+
 impl Logs {
     fn build(said: said::Logs) -> Self {
         let file = (said.access_log_file != Path::new("-")).then_some(said.access_log_file);
@@ -270,6 +330,23 @@ mod tests {
         assert_eq!(addresses("d"), [("127.0.0.1:15000".into(), false), ("[::1]:15000".into(), true)]);
         assert_eq!(addresses("d --admin-addr off"), []);
         assert_eq!(addresses("d --admin-addr 0.0.0.0:1"), [("0.0.0.0:1".into(), false)]);
+    }
+
+    #[test]
+    fn a_controller_is_reached_at_its_service_unless_said_otherwise() {
+        let controller = |arguments: &str| {
+            let words = ["ringway", "controller"].into_iter().chain(arguments.split_whitespace());
+            let said::Command::Controller(said) = parse(words).unwrap().0.command else { panic!("controller") };
+            Controller::build(*said, Some("pod-ns".into()), "host-1".into())
+        };
+        let meant = controller("").unwrap();
+        assert_eq!((&*meant.namespace, &*meant.name, meant.listen.port()), ("pod-ns", "host-1", 15010));
+        assert_eq!(meant.advertise, "ringway-controller.pod-ns.svc:15010");
+        let meant = controller("--namespace ns --listen 10.0.0.1:1 --advertise [::1]:2").unwrap();
+        assert_eq!((&*meant.advertise, meant.host(), meant.listen.to_string()), ("[::1]:2", "::1", "10.0.0.1:1".into()));
+        for (arguments, expected) in [("--listen x", ":15010"), ("--advertise host", "10.0.0.1:15010")] {
+            assert!(controller(arguments).unwrap_err().to_string().contains(expected), "{arguments}");
+        }
     }
 
     #[test]

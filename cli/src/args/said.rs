@@ -43,6 +43,8 @@ Exit codes:
 pub(crate) enum Command {
     /// Run a gateway on Gateway API manifests, and follow their changes.
     Run(Box<Run>),
+    /// Configure the gateways of a Kubernetes cluster: follow its objects, serve proxies, write statuses.
+    Controller(Box<Controller>),
     /// Find what is wrong with manifests; exit 1 if anything is.
     Validate(Validate),
     /// Print the proxy configuration that manifests stand for.
@@ -181,6 +183,63 @@ pub(crate) struct Run {
 
     #[command(flatten)]
     pub(crate) logs: Logs,
+}
+
+const CONTROLLER_EXAMPLES: &str = "\
+Examples:
+  ringway controller                          in a cluster, as `ringway install` deploys it
+  ringway controller --kubeconfig ~/.kube/config --context kind --advertise 192.0.2.1:15010
+                                              outside of it, where proxies reach this machine
+
+Signals:
+  TERM, INT   give up the lead, end all streams and exit";
+
+#[derive(Args, Debug)]
+#[command(after_help = CONTROLLER_EXAMPLES)]
+pub(crate) struct Controller {
+    /// Where proxies are served: `:15010`, `10.0.0.1:15010`.
+    #[arg(long, env = "RINGWAY_LISTEN", value_name = "[ADDRESS]:PORT", default_value = ":15010")]
+    pub(crate) listen: String,
+
+    /// How proxies reach it. Default: the Service `ringway-controller` of its namespace, at the port of --listen.
+    #[arg(long, env = "RINGWAY_ADVERTISE", value_name = "HOST:PORT")]
+    pub(crate) advertise: Option<String>,
+
+    /// The namespace that it is installed in: of its Lease and its authority. Default: that of its pod.
+    #[arg(long, env = "RINGWAY_NAMESPACE", value_name = "NAMESPACE")]
+    pub(crate) namespace: Option<String>,
+
+    /// What it is called among its replicas. Default: the name of the machine, and its process.
+    #[arg(long, env = "RINGWAY_NAME", value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
+    /// The image of the proxies that it deploys for each Gateway. Without one it deploys none.
+    #[arg(long, env = "RINGWAY_IMAGE", value_name = "IMAGE")]
+    pub(crate) image: Option<String>,
+
+    /// A kubeconfig. Default: the cluster that it runs in, else what kubectl would use.
+    #[arg(long, env = "RINGWAY_KUBECONFIG", value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+
+    /// A context of the kubeconfig. Default: its current one.
+    #[arg(long, env = "RINGWAY_CONTEXT", value_name = "NAME")]
+    pub(crate) context: Option<String>,
+
+    /// Let routes lead to Services of type ExternalName (any name that DNS knows).
+    #[arg(long, env = "RINGWAY_ALLOW_EXTERNAL_NAME", value_parser = BoolishValueParser::new())]
+    pub(crate) allow_external_name: bool,
+
+    /// Where /ready, /live, /metrics and /status are answered: an address, or `off`. Repeatable.
+    #[arg(long, env = "RINGWAY_ADMIN_ADDR", value_name = "ADDRESS:PORT|off", value_delimiter = ',')]
+    pub(crate) admin_addr: Vec<String>,
+
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or by module: `info,ringway_controller=debug`.
+    #[arg(long, env = "RINGWAY_LOG_LEVEL", value_name = "FILTER", default_value = "info")]
+    pub(crate) log_level: String,
+
+    /// How it is logged, to standard error.
+    #[arg(long, env = "RINGWAY_LOG_FORMAT", value_enum, default_value_t)]
+    pub(crate) log_format: LogFormat,
 }
 
 #[derive(Args, Debug)]

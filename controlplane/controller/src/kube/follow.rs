@@ -12,13 +12,14 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::Api;
 use kube::{Client, Error};
 use ringway_config::Delta;
-use ringway_gateway_api::objects::{GatewayAddress, Kind, Object, ObjectKey};
+use ringway_gateway_api::objects::{Kind, Object, ObjectKey};
 use ringway_gateway_api::world::Name;
 use ringway_gateway_api::{Changes, Options, Translator};
 use tokio::sync::{mpsc, watch as signal};
 
 use super::class;
 use super::pace::Pace;
+use super::provisioner::{self, Provisioned};
 use super::report::Board;
 use super::status::desk::Desk;
 use super::status::plan;
@@ -26,6 +27,7 @@ use super::status::programmed::{self, Progress};
 use super::status::write::{self, Outcome, Task};
 use super::store::Store;
 use super::watch::{self, Message};
+use crate::provision::{GATEWAY_LABEL, Install, Refusal};
 
 /// What was heard and not yet taken in. When it is full, watches wait, and the API server keeps it.
 const HEARD_MAX: usize = 1024;
@@ -35,8 +37,8 @@ const HEARD_AT_ONCE: usize = 256;
 const ACKNOWLEDGE_WAIT: Duration = Duration::from_secs(1);
 /// How often the installed version of the Gateway API is looked up.
 const LOOK_VERSION: Duration = Duration::from_secs(30);
-/// The label by which everything that belongs to a Gateway names it.
-const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
+/// How often it is looked whether what was made for a Gateway still is as it was made.
+const LOOK_DRIFT: Duration = Duration::from_secs(60);
 
 /// What serves the proxies.
 pub trait Serving: Send + Sync + 'static {
@@ -48,20 +50,6 @@ pub trait Serving: Send + Sync + 'static {
     fn changed(&self) -> impl Future<Output = ()> + Send;
 }
 
-/// What makes a Gateway's proxies: Deployment, Service and so on.
-pub trait Provisioning: Send + Sync + 'static {
-    /// Says what is in force after a change, and which objects changed. Must not wait.
-    fn changed(&self, translator: &Translator, store: &Store, changed: &BTreeSet<ObjectKey>);
-}
-
-/// Provisions nothing: somebody else makes the proxies.
-#[derive(Clone, Copy, Debug)]
-pub struct Nothing;
-
-impl Provisioning for Nothing {
-    fn changed(&self, _: &Translator, _: &Store, _: &BTreeSet<ObjectKey>) {}
-}
-
 /// How a cluster is followed.
 #[expect(missing_debug_implementations, reason = "a client has no form to print")]
 pub struct Settings {
@@ -69,6 +57,8 @@ pub struct Settings {
     pub client: Client,
     /// How objects are understood.
     pub options: Options,
+    /// How proxies are deployed; `None`: they are not.
+    pub install: Option<Install>,
     /// Whether this replica writes; it follows in any case.
     pub leads: signal::Receiver<bool>,
     /// Where it is shown how it goes.
@@ -83,29 +73,28 @@ struct Told {
     at: Instant,
 }
 
-struct Follower<S, P> {
+struct Follower<S> {
     settings: Settings,
     serving: S,
-    provisioning: P,
     store: Store,
     versions: BTreeMap<Kind, &'static str>,
     pace: Pace,
     translator: Translator,
     told: BTreeMap<ObjectKey, Told>,
     published: u64,
+    /// Statuses that are to be looked at.
     desk: Desk,
+    /// Gateways whose proxies are to be looked at.
+    yard: Desk,
+    provisioned: BTreeMap<ObjectKey, Provisioned>,
+    passes: FuturesUnordered<BoxFuture<'static, (ObjectKey, Result<Vec<Refusal>, Error>)>>,
     bundle: Option<String>,
     writes: FuturesUnordered<BoxFuture<'static, (ObjectKey, Result<Outcome, Error>)>>,
     complained: BTreeSet<ObjectKey>,
 }
 
 /// Follows a cluster until told to stop.
-pub async fn run<S: Serving, P: Provisioning>(
-    settings: Settings,
-    serving: S,
-    provisioning: P,
-    stop: impl Future<Output = ()> + Send,
-) {
+pub async fn run<S: Serving>(settings: Settings, serving: S, stop: impl Future<Output = ()> + Send) {
     let (heard, mut hearing) = mpsc::channel::<Message>(HEARD_MAX);
     let watches: Vec<_> = Kind::ALL
         .iter()
@@ -113,8 +102,9 @@ pub async fn run<S: Serving, P: Provisioning>(
         .collect();
     drop(heard);
     let mut look_version = tokio::time::interval(LOOK_VERSION);
+    let mut look_drift = tokio::time::interval(LOOK_DRIFT);
     let mut leads = settings.leads.clone();
-    let mut follower = Follower::new(settings, serving, provisioning);
+    let mut follower = Follower::new(settings, serving);
     let mut stop = std::pin::pin!(stop);
     let mut batch = Vec::with_capacity(HEARD_AT_ONCE);
     loop {
@@ -129,7 +119,9 @@ pub async fn run<S: Serving, P: Provisioning>(
             }
             () = follower.serving.changed() => follower.proxies_changed(),
             Some((key, done)) = follower.writes.next() => follower.wrote(&key, done),
+            Some((key, done)) = follower.passes.next() => follower.provisioned(&key, done),
             Ok(()) = leads.changed() => follower.lead(),
+            _ = look_drift.tick() => follower.look_drift(),
             _ = look_version.tick() => follower.look_version().await,
             () = sleep_until(wake) => {}
         }
@@ -147,13 +139,12 @@ async fn sleep_until(wake: Option<Instant>) {
     }
 }
 
-impl<S: Serving, P: Provisioning> Follower<S, P> {
-    fn new(settings: Settings, serving: S, provisioning: P) -> Self {
+impl<S: Serving> Follower<S> {
+    fn new(settings: Settings, serving: S) -> Self {
         let translator = Translator::new(settings.options.clone());
         Self {
             settings,
             serving,
-            provisioning,
             store: Store::default(),
             versions: BTreeMap::new(),
             pace: Pace::default(),
@@ -161,6 +152,9 @@ impl<S: Serving, P: Provisioning> Follower<S, P> {
             told: BTreeMap::new(),
             published: 0,
             desk: Desk::default(),
+            yard: Desk::default(),
+            provisioned: BTreeMap::new(),
+            passes: FuturesUnordered::new(),
             bundle: None,
             writes: FuturesUnordered::new(),
             complained: BTreeSet::new(),
@@ -189,7 +183,8 @@ impl<S: Serving, P: Provisioning> Follower<S, P> {
     /// When there is something to do although nothing is heard.
     fn wake(&self) -> Option<Instant> {
         let desk = self.desk.wake().filter(|_| self.leads() && self.synced());
-        [self.pace.due(), desk].into_iter().flatten().min()
+        let yard = self.yard.wake().filter(|_| self.leads() && self.synced());
+        [self.pace.due(), desk, yard].into_iter().flatten().min()
     }
 
     fn step(&mut self) {
@@ -216,6 +211,7 @@ impl<S: Serving, P: Provisioning> Follower<S, P> {
         self.complain();
         if self.synced() && self.leads() {
             self.write(now);
+            self.provision(now);
         }
         self.report();
     }
@@ -249,7 +245,7 @@ impl<S: Serving, P: Provisioning> Follower<S, P> {
                 self.desk.mark(gateway, now);
             }
         }
-        self.provisioning.changed(&self.translator, &self.store, &changed);
+        self.plan_proxies(&changed, now);
     }
 
     /// Notes that proxies are being told of a Gateway's new generation, and when its status is due.
@@ -301,6 +297,8 @@ impl<S: Serving, P: Provisioning> Follower<S, P> {
     /// Whoever begins to lead looks at everything: the one before may have been cut off.
     fn lead(&mut self) {
         self.desk.clear();
+        self.yard.clear();
+        self.look_drift();
         let now = Instant::now();
         if self.leads() {
             tracing::info!("this replica leads: it writes statuses");
@@ -336,10 +334,10 @@ impl<S: Serving, P: Provisioning> Follower<S, P> {
         if let Some(wanted) = &mut wanted {
             match &held.object {
                 Object::GatewayClass(_) => class::complete(wanted, self.bundle.as_deref()),
-                Object::Gateway(gateway) => {
+                Object::Gateway(_) => {
                     let was_programmed = programmed::is_programmed(&held.record.status());
-                    let addresses = self.addresses(key, &held.record.uid);
-                    programmed::complete(wanted, gateway, &addresses, &self.progress(key), was_programmed);
+                    let addresses = provisioner::reached(&self.translator, key, self.provisioned.get(key));
+                    programmed::complete(wanted, &addresses, &self.progress(key), was_programmed);
                 }
                 _ => {}
             }
@@ -354,16 +352,70 @@ impl<S: Serving, P: Provisioning> Follower<S, P> {
         })
     }
 
-    /// Where a Gateway is reached: at the Service that belongs to it.
-    fn addresses(&self, key: &ObjectKey, uid: &str) -> Vec<GatewayAddress> {
-        let services = self.translator.world().services.in_namespace(&key.namespace);
-        let of_gateway = services.filter(|service| {
-            let labels = service.metadata.labels.as_ref();
-            let owners = service.metadata.owner_references.as_ref();
-            labels.and_then(|labels| labels.get(GATEWAY_NAME)).is_some()
-                && owners.into_iter().flatten().any(|owner| *owner.uid == *uid)
-        });
-        of_gateway.flat_map(|service| programmed::of_service(service)).collect()
+    /// Works out which proxies there should be, if what changed may concern that.
+    fn plan_proxies(&mut self, changed: &BTreeSet<ObjectKey>, now: Instant) {
+        let Some(install) = &self.settings.install else { return };
+        // What we made, changed by somebody else.
+        for key in changed.iter().filter(|key| key.kind == Kind::Service) {
+            let service = self.translator.world().services.get(&key.namespace, &key.name);
+            let labels = service.and_then(|service| service.metadata.labels.as_ref());
+            if let Some(gateway) = labels.and_then(|labels| labels.get(GATEWAY_LABEL)) {
+                let gateway = ObjectKey::new(Kind::Gateway, &key.namespace, gateway);
+                if self.provisioned.contains_key(&gateway) {
+                    self.yard.mark(gateway, now);
+                }
+            }
+        }
+        if !changed.iter().any(|key| provisioner::concerns(key.kind)) {
+            return;
+        }
+        self.provisioned.retain(|key, _| self.told.contains_key(key));
+        for key in self.told.keys() {
+            let Some(objects) = provisioner::wanted(&self.translator, key, install) else { continue };
+            let same = |provisioned: &&Provisioned| provisioned.objects == objects;
+            if self.provisioned.get(key).filter(same).is_none() {
+                self.provisioned.insert(key.clone(), Provisioned { objects, refusals: None });
+                self.yard.mark(key.clone(), now);
+            }
+        }
+    }
+
+    fn provision(&mut self, now: Instant) {
+        while let Some(key) = self.yard.take(now) {
+            let Some(provisioned) = self.provisioned.get(&key) else {
+                self.yard.done(&key, false, now);
+                continue;
+            };
+            let (client, objects) = (self.settings.client.clone(), provisioned.objects.clone());
+            self.passes
+                .push(Box::pin(async move { (key, provisioner::provision(&client, &objects).await) }));
+        }
+    }
+
+    fn provisioned(&mut self, key: &ObjectKey, done: Result<Vec<Refusal>, Error>) {
+        let now = Instant::now();
+        match done {
+            Ok(refusals) => {
+                for Refusal { message, .. } in &refusals {
+                    tracing::warn!(%key, message, "a part of what the Gateway needs cannot be made");
+                }
+                if let Some(provisioned) = self.provisioned.get_mut(key) {
+                    provisioned.refusals = Some(refusals);
+                }
+                self.yard.done(key, true, now);
+                self.desk.mark(key.clone(), now);
+            }
+            Err(error) => {
+                tracing::warn!(%key, error = %watch::shown(&error), "the proxies are not made; trying again");
+                self.yard.failed(key, now);
+            }
+        }
+    }
+
+    fn look_drift(&mut self) {
+        let now = Instant::now();
+        let keys: Vec<ObjectKey> = self.provisioned.keys().cloned().collect();
+        keys.into_iter().for_each(|key| self.yard.mark(key, now));
     }
 
     fn wrote(&mut self, key: &ObjectKey, done: Result<Outcome, Error>) {

@@ -48,6 +48,7 @@ pub fn has_status(kind: Kind) -> bool {
             | Kind::EndpointSlice
             | Kind::Secret
             | Kind::ConfigMap
+            | Kind::GatewayParameters
     )
 }
 

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::Service;
-use ringway_gateway_api::objects::{AddressType, Gateway, GatewayAddress};
 use serde_json::{Value, json};
+
+use crate::provision::addresses::Addresses;
 
 /// How far a Gateway's proxies are with what is published for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,20 +31,13 @@ impl Progress {
 }
 
 /// Completes what translation says of a Gateway. `was_programmed`: its status says so already.
-pub fn complete(
-    status: &mut Value,
-    gateway: &Gateway,
-    assigned: &[GatewayAddress],
-    progress: &Progress,
-    was_programmed: bool,
-) {
-    let (addresses, missing) = addresses(gateway, assigned);
-    status["addresses"] = json!(addresses);
+pub fn complete(status: &mut Value, addresses: &Addresses, progress: &Progress, was_programmed: bool) {
+    status["addresses"] = json!(addresses.reached);
     for (listener, why) in &progress.unbound {
         unbound(status, listener, why);
     }
-    let wrong = if let Some(missing) = missing {
-        Some(missing)
+    let wrong = if let Some(missing) = &addresses.missing {
+        Some(missing.clone())
     } else if !progress.refused.is_empty() {
         let refused: Vec<&str> = progress.refused.iter().take(5).map(String::as_str).collect();
         Some(("Invalid", format!("Proxies refuse a part of it and keep what they had: {}", refused.join("; "))))
@@ -79,42 +72,6 @@ pub fn is_programmed(status: &Value) -> bool {
     conditions.into_iter().flatten().any(|found| found["type"] == "Programmed" && found["status"] == "True")
 }
 
-/// Where what stands in front of a Gateway's proxies is reached: a cluster's own address if it is only for the cluster,
-/// else what a load balancer gives.
-pub fn of_service(service: &Service) -> Vec<GatewayAddress> {
-    let ip = |value: &String| GatewayAddress { kind: Some(AddressType::IpAddress), value: value.clone() };
-    let name = |value: &String| GatewayAddress { kind: Some(AddressType::Hostname), value: value.clone() };
-    let spec = service.spec.as_ref();
-    if spec.and_then(|spec| spec.type_.as_deref()).unwrap_or("ClusterIP") == "ClusterIP" {
-        let addresses = spec.and_then(|spec| spec.cluster_ips.as_ref()).into_iter().flatten();
-        return addresses.filter(|address| *address != "None").map(ip).collect();
-    }
-    let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
-    let points = balancer.and_then(|balancer| balancer.ingress.as_ref()).into_iter().flatten();
-    points.filter_map(|point| point.ip.as_ref().map(ip).or(point.hostname.as_ref().map(name))).collect()
-}
-
-/// The addresses to show, and what is wrong with them.
-fn addresses(
-    gateway: &Gateway,
-    assigned: &[GatewayAddress],
-) -> (Vec<GatewayAddress>, Option<(&'static str, String)>) {
-    let asked = &gateway.spec.addresses;
-    let named: Vec<&str> =
-        asked.iter().map(|address| &*address.value).filter(|value| !value.is_empty()).collect();
-    let has = |value: &str| assigned.iter().any(|address| address.value == value);
-    if let Some(value) = named.iter().find(|value| !has(value)) {
-        let shown = assigned.iter().filter(|address| named.contains(&&*address.value)).cloned().collect();
-        return (shown, Some(("AddressNotUsable", format!("spec.addresses: {value:?} is not to be had"))));
-    }
-    if assigned.is_empty() {
-        return (vec![], Some(("AddressNotAssigned", "No address has been assigned yet".to_owned())));
-    }
-    let all_named = !named.is_empty() && named.len() == asked.len();
-    let shown = assigned.iter().filter(|address| !all_named || named.contains(&&*address.value));
-    (shown.cloned().collect(), None)
-}
-
 fn unbound(status: &mut Value, listener: &str, why: &str) {
     let listeners = status.get_mut("listeners").and_then(Value::as_array_mut);
     let found = listeners.into_iter().flatten().find(|found| found["name"] == listener);
@@ -146,39 +103,8 @@ fn names(pods: &BTreeSet<String>) -> String {
 mod tests {
     use super::*;
 
-    fn ip(value: &str) -> GatewayAddress {
-        GatewayAddress { kind: Some(AddressType::IpAddress), value: value.to_owned() }
-    }
-
-    fn gateway(addresses: &[&str]) -> Gateway {
-        let mut gateway = Gateway::default();
-        gateway.spec.addresses = addresses.iter().map(|value| ip(value)).collect();
-        gateway
-    }
-
     fn pods(pods: &[&str]) -> BTreeSet<String> {
         pods.iter().map(ToString::to_string).collect()
-    }
-
-    /// Status, reason and message of `Programmed`, and the addresses.
-    fn completed(
-        asked: &[&str],
-        assigned: &[&str],
-        progress: &Progress,
-        was_programmed: bool,
-    ) -> (String, Vec<String>) {
-        let mut status = json!({
-            "conditions": [{"type": "Programmed", "status": "True", "reason": "Programmed", "message": "ok"}],
-            "listeners": [{"name": "web", "conditions": [{"type": "Accepted", "status": "True"}]}],
-        });
-        let assigned: Vec<GatewayAddress> = assigned.iter().map(|value| ip(value)).collect();
-        complete(&mut status, &gateway(asked), &assigned, progress, was_programmed);
-        let programmed = &status["conditions"][0];
-        let addresses = status["addresses"].as_array().unwrap();
-        (
-            programmed["reason"].as_str().unwrap().to_owned(),
-            addresses.iter().map(|address| address["value"].as_str().unwrap().to_owned()).collect(),
-        )
     }
 
     #[test]
@@ -187,21 +113,34 @@ mod tests {
         let have = Progress { have: pods(&["a"]), ..Progress::default() };
         let lag = Progress { lag: pods(&["a"]), ..Progress::default() };
         let refused = Progress { refused: pods(&["listener x: no"]), ..have.clone() };
-        for (asked, assigned, progress, was, expected, shown) in [
-            (&[][..], &[][..], &have, false, "AddressNotAssigned", &[][..]),
-            (&[], &["1.1.1.1"], &none, false, "Pending", &["1.1.1.1"]),
-            (&[], &["1.1.1.1"], &lag, false, "Pending", &["1.1.1.1"]),
-            (&[], &["1.1.1.1"], &have, false, "Programmed", &["1.1.1.1"]),
+        for (missing, progress, was_programmed, expected) in [
+            (Some("AddressNotAssigned"), &have, false, "AddressNotAssigned"),
+            (None, &none, false, "Pending"),
+            (None, &lag, false, "Pending"),
+            (None, &have, false, "Programmed"),
             // Proxies that roll do not take it back.
-            (&[], &["1.1.1.1"], &none, true, "Programmed", &["1.1.1.1"]),
-            (&[], &["1.1.1.1"], &refused, true, "Invalid", &["1.1.1.1"]),
-            (&["1.1.1.1"], &["1.1.1.1", "2.2.2.2"], &have, false, "Programmed", &["1.1.1.1"]),
-            (&["1.1.1.1", "3.3.3.3"], &["1.1.1.1"], &have, false, "AddressNotUsable", &["1.1.1.1"]),
-            (&[""], &["1.1.1.1"], &have, false, "Programmed", &["1.1.1.1"]),
+            (None, &none, true, "Programmed"),
+            (None, &lag, true, "Programmed"),
+            (None, &refused, true, "Invalid"),
+            (Some("AddressNotUsable"), &have, true, "AddressNotUsable"),
         ] {
-            let shown: Vec<String> = shown.iter().map(ToString::to_string).collect();
-            assert_eq!(completed(asked, assigned, progress, was), (expected.to_owned(), shown), "{asked:?}");
+            let mut status = json!({
+                "conditions": [{"type": "Programmed", "status": "True", "reason": "Programmed", "message": "ok"}],
+            });
+            let missing = missing.map(|reason| (reason, "why".to_owned()));
+            let addresses = Addresses { missing, ..Addresses::default() };
+            complete(&mut status, &addresses, progress, was_programmed);
+            assert_eq!(status["conditions"][0]["reason"], expected);
+            assert_eq!(is_programmed(&status), expected == "Programmed");
         }
+    }
+
+    #[test]
+    fn what_is_not_accepted_stays_so() {
+        let programmed = json!({"type": "Programmed", "status": "False", "reason": "Invalid"});
+        let mut status = json!({"conditions": [programmed]});
+        complete(&mut status, &Addresses::default(), &Progress::default(), false);
+        assert_eq!(status["conditions"][0], programmed);
     }
 
     #[test]
@@ -211,22 +150,7 @@ mod tests {
         });
         let unbound = [("web".to_owned(), "in use".to_owned())].into();
         let progress = Progress { unbound, ..Progress::default() };
-        complete(&mut status, &gateway(&[]), &[], &progress, false);
+        complete(&mut status, &Addresses::default(), &progress, false);
         assert_eq!(status["listeners"][0]["conditions"][0]["reason"], "PortUnavailable");
-    }
-
-    #[test]
-    fn a_service_for_the_cluster_shows_its_own_address_and_any_other_what_a_balancer_gives() {
-        let service = |value: Value| serde_json::from_value::<Service>(value).unwrap();
-        let values = |service: &Service| {
-            of_service(service).into_iter().map(|address| address.value).collect::<Vec<_>>()
-        };
-        let ingress = json!({"loadBalancer": {"ingress": [{"ip": "9.9.9.9"}, {"hostname": "lb.example"}]}});
-        let spec = |kind: &str| json!({"type": kind, "clusterIPs": ["10.0.0.1"]});
-        assert_eq!(values(&service(json!({"spec": spec("ClusterIP"), "status": ingress}))), ["10.0.0.1"]);
-        let balanced = service(json!({"spec": spec("LoadBalancer"), "status": ingress}));
-        assert_eq!(values(&balanced), ["9.9.9.9", "lb.example"]);
-        assert!(values(&service(json!({"spec": spec("LoadBalancer")}))).is_empty());
-        assert!(values(&service(json!({"spec": {"clusterIPs": ["None"]}}))).is_empty());
     }
 }
