@@ -12,6 +12,7 @@ mod gateway;
 mod greeting;
 mod http;
 mod inputs;
+mod install;
 mod logs;
 mod metrics;
 mod offline;
@@ -63,6 +64,8 @@ fn main() -> ExitCode {
         Command::Validate(said) => validate::run(&said),
         Command::Translate(said) => translate::run(&said),
         Command::Explain(said) => explain::run(&said),
+        Command::Install(said) => install::install(said),
+        Command::Uninstall(said) => install::uninstall(said),
         Command::DemoBackend(said) => demo_backend(&said),
         Command::Perf(said) => Ok(ringway_perf::run(&said)),
         Command::Version => version(),

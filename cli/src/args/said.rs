@@ -53,6 +53,10 @@ pub(crate) enum Command {
     Translate(Translate),
     /// Say what would serve a request, and why nothing else would.
     Explain(Explain),
+    /// Print the manifests that bring ringway into a Kubernetes cluster.
+    Install(Install),
+    /// Print what `kubectl delete` takes out again.
+    Uninstall(Uninstall),
     /// Serve a tiny backend that answers every request with what it was.
     DemoBackend(DemoBackend),
     /// Measure how long requests take, of anything that answers.
@@ -449,6 +453,49 @@ pub(crate) struct Explain {
     /// As for `run`.
     #[arg(long, env = "RINGWAY_ALLOW_EXTERNAL_NAME", value_parser = BoolishValueParser::new())]
     pub(crate) allow_external_name: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  ringway install | kubectl apply --server-side -f -\n  ringway install --ha --image registry.example/ringway:0.1.0 | kubectl apply --server-side -f -\n\nUpgrading is installing again with the new version. What is installed: docs/kubernetes.md"
+)]
+pub(crate) struct Install {
+    /// The namespace of the controller. It is made.
+    #[arg(long, value_name = "NAMESPACE", default_value = "ringway-system", value_parser = dns_label)]
+    pub(crate) namespace: String,
+
+    /// The image of the controller and of the proxies, with its tag.
+    #[arg(long, env = "RINGWAY_IMAGE", value_name = "IMAGE", default_value = concat!("ringway:", env!("CARGO_PKG_VERSION")))]
+    pub(crate) image: String,
+
+    /// Two controllers on different nodes, either of which may be lost.
+    #[arg(long)]
+    pub(crate) ha: bool,
+
+    /// What the controller logs, as for `run`.
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) log_level: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  ringway uninstall | kubectl delete --ignore-not-found -f -\n\nDelete the Gateways of the class `ringway` first: their proxies go with them."
+)]
+pub(crate) struct Uninstall {
+    /// The namespace that it was installed in. It is deleted with all that is in it.
+    #[arg(long, value_name = "NAMESPACE", default_value = "ringway-system", value_parser = dns_label)]
+    pub(crate) namespace: String,
+}
+
+/// A name that Kubernetes takes for a namespace.
+fn dns_label(text: &str) -> Result<String, String> {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let fits = (1..=63).contains(&text.len())
+        && text.chars().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    let told = || "a namespace is up to 63 of a-z, 0-9 and dashes inside".to_owned();
+    fits.then(|| text.to_owned()).ok_or_else(told)
 }
 
 #[derive(Args, Debug)]

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod chunk;
+pub mod install;
 pub mod inventory;
 pub mod kube;
 pub mod provision;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::DeepMerge;
 use k8s_openapi::api::core::v1::{PodTemplateSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -247,6 +248,36 @@ impl Parameters {
     }
 }
 
+impl Parameters {
+    /// What `spec` may say, in the form that definitions of Kubernetes take: references resolved, no combinators.
+    pub fn schema() -> Value {
+        let settings = SchemaSettings::openapi3().with(|settings| settings.inline_subschemas = true);
+        let mut schema = settings.into_generator().into_root_schema_for::<Self>().to_value();
+        structural(&mut schema);
+        schema
+    }
+}
+
+/// Takes away what Kubernetes does not know, and what would make the API server decide what we decide.
+fn structural(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            // An optional field is one that may be left out, which every field that is not required is.
+            if let Some(Value::Array(choices)) = fields.remove("anyOf")
+                && let Some(Value::Object(some)) = choices.into_iter().find(|one| one["type"].is_string())
+            {
+                fields.extend(some);
+            }
+            for unknown in ["$schema", "title", "nullable", "default"] {
+                fields.remove(unknown);
+            }
+            fields.values_mut().for_each(structural);
+        }
+        Value::Array(items) => items.iter_mut().for_each(structural),
+        _ => {}
+    }
+}
+
 fn anything(_: &mut schemars::SchemaGenerator) -> Schema {
     json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
 }
@@ -293,6 +324,41 @@ mod tests {
         }
         assert_eq!(read(Value::Null), Ok(Parameters::default()));
         assert_eq!(read(json!({ "fromTheFuture": 1 })), Ok(Parameters::default()));
+    }
+
+    #[test]
+    fn the_schema_knows_every_field_and_is_structural() {
+        let schema = Parameters::schema();
+        let text = schema.to_string();
+        for unknown in ["anyOf", "oneOf", "$ref", "nullable", "null", "title", "\"default\""] {
+            assert!(!text.contains(unknown), "{unknown}: {text}");
+        }
+        let names: Vec<&str> = schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(
+            names,
+            [
+                "accessLog",
+                "autoscaling",
+                "disruptionBudget",
+                "ioUring",
+                "limits",
+                "logLevel",
+                "podTemplate",
+                "replicas",
+                "resources",
+                "service",
+            ]
+        );
+        for (name, property) in schema["properties"].as_object().unwrap() {
+            assert!(
+                property["type"].is_string() && property["description"].is_string(),
+                "{name}: {property}"
+            );
+        }
+        assert_eq!(
+            schema["properties"]["service"]["properties"]["type"]["enum"],
+            json!(["LoadBalancer", "ClusterIP"])
+        );
     }
 
     #[test]

@@ -54,7 +54,10 @@ mod tests {
         let long = "a".repeat(63);
         let names = ["web", "web.example", "8ball", &*long].map(|gateway| base(gateway, "ringway"));
         let cut = format!("{}-8d3bb396", "a".repeat(54));
-        assert_eq!(names, ["web-ringway", "web-example-ringway-432c5c33", "gw-8ball-ringway-53e50d7b", &*cut]);
+        assert_eq!(
+            names,
+            ["web-ringway", "web-example-ringway-432c5c33", "gw-8ball-ringway-53e50d7b", &*cut]
+        );
         assert_eq!(part("web", "ringway", "10-96-0-7"), "web-ringway-10-96-0-7");
     }
 

@@ -24,8 +24,8 @@ pub enum Driver {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DriverChoice {
     kind: Kind,
-    /// A core that cannot have a ring of its own takes epoll.
-    yields: bool,
+    /// Whether a core that gets no ring of its own after all may go on with epoll.
+    may_fall_back: bool,
     /// In words, for the log and `ringway_driver_info`.
     pub reason: String,
 }
@@ -43,11 +43,11 @@ const RING_ENTRIES: u32 = 1024;
 const RING_COMPLETIONS: u32 = 16 * RING_ENTRIES;
 
 impl Driver {
-    /// Tries what was asked for. Run it on a thread of its own: it builds and drops a ring.
-    pub fn choose(self) -> io::Result<DriverChoice> {
+    /// Tries what was asked for. Run it on a thread of its own: it builds a ring for each core, and drops them.
+    pub fn choose(self, cores: usize) -> io::Result<DriverChoice> {
         match self {
-            Self::Epoll => Ok(DriverChoice { kind: Kind::Epoll, yields: false, reason: "asked for".into() }),
-            Self::IoUring => ring().map_err(|error| {
+            Self::Epoll => Ok(DriverChoice::new(Kind::Epoll, "asked for".into())),
+            Self::IoUring => rings(cores).map_err(|error| {
                 io::Error::new(
                     error.kind(),
                     format!(
@@ -56,18 +56,19 @@ impl Driver {
                     ),
                 )
             }),
-            Self::Auto => Ok(match ring() {
-                Ok(ring) => DriverChoice { yields: true, ..ring },
-                Err(error) => {
-                    let reason = format!("io_uring cannot be used: {error}");
-                    DriverChoice { kind: Kind::Epoll, yields: false, reason }
-                }
+            Self::Auto => Ok(match rings(cores) {
+                Ok(choice) => DriverChoice { may_fall_back: true, ..choice },
+                Err(error) => DriverChoice::new(Kind::Epoll, format!("io_uring cannot be used: {error}")),
             }),
         }
     }
 }
 
 impl DriverChoice {
+    fn new(kind: Kind, reason: String) -> Self {
+        Self { kind, may_fall_back: false, reason }
+    }
+
     /// `io_uring` or `epoll`.
     pub fn name(&self) -> &'static str {
         match self.kind {
@@ -77,17 +78,17 @@ impl DriverChoice {
     }
 }
 
-fn ring() -> io::Result<DriverChoice> {
-    let refused = match builder(Kind::Ring).build() {
-        Ok(_) => {
-            let reason = "permitted by kernel and policy".into();
-            return Ok(DriverChoice { kind: Kind::Ring, yields: false, reason });
-        }
+/// As many rings at once as there are cores: their memory counts against the user's limit of locked memory, which
+/// all processes of the user share, so that one may be had and the next not.
+fn rings(cores: usize) -> io::Result<DriverChoice> {
+    let try_out = |kind| (0..cores.max(1)).map(|_| builder(kind).build()).collect::<io::Result<Vec<_>>>();
+    let refused = match try_out(Kind::Ring) {
+        Ok(_) => return Ok(DriverChoice::new(Kind::Ring, "permitted by kernel and policy".into())),
         Err(error) => error,
     };
-    builder(Kind::PlainRing).build()?;
+    try_out(Kind::PlainRing)?;
     let reason = format!("permitted, but without our flags ({refused}): a kernel before 6.0");
-    Ok(DriverChoice { kind: Kind::PlainRing, yields: false, reason })
+    Ok(DriverChoice::new(Kind::PlainRing, reason))
 }
 
 fn builder(kind: Kind) -> RuntimeBuilder<monoio::time::TimeDriver<IoUringDriver>> {
@@ -102,22 +103,20 @@ fn builder(kind: Kind) -> RuntimeBuilder<monoio::time::TimeDriver<IoUringDriver>
 
 /// Runs a core's main future on this thread until it ends.
 pub(crate) fn run_on(choice: &DriverChoice, main: impl Future<Output = ()>) -> io::Result<()> {
-    match choice.kind {
-        Kind::Ring | Kind::PlainRing => match builder(choice.kind).build() {
-            Ok(mut ring) => ring.block_on(main),
-            // Rings of all processes of a user count against its RLIMIT_MEMLOCK: the one that was tried may have been
-            // the last that there was room for, as on a node with a dozen proxies.
-            Err(error) if choice.yields => {
-                tracing::warn!(%error, "no ring for this core, which takes epoll; see RLIMIT_MEMLOCK");
-                RuntimeBuilder::<LegacyDriver>::new().enable_timer().build()?.block_on(main);
+    if choice.kind != Kind::Epoll {
+        match builder(choice.kind).build() {
+            Ok(mut ring) => {
+                ring.block_on(main);
+                return Ok(());
             }
-            Err(error) => {
-                tracing::error!(%error, "no ring for this core; see RLIMIT_MEMLOCK, or choose --driver auto or epoll");
-                return Err(error);
+            // Another process of the same user was faster: better a slower core than none.
+            Err(error) if choice.may_fall_back => {
+                tracing::warn!(%error, "a data thread gets no ring of its own any more; it goes on with epoll");
             }
-        },
-        Kind::Epoll => RuntimeBuilder::<LegacyDriver>::new().enable_timer().build()?.block_on(main),
+            Err(error) => return Err(error),
+        }
     }
+    RuntimeBuilder::<LegacyDriver>::new().enable_timer().build()?.block_on(main);
     Ok(())
 }
 
