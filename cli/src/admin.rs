@@ -24,8 +24,8 @@ pub(crate) const CONNECTIONS_MAX: usize = 64;
 pub(crate) trait Facts: Send + Sync + 'static {
     /// Whether traffic should be sent here.
     fn readiness(&self) -> Readiness;
-    /// What is in force.
-    fn config(&self) -> Arc<Config>;
+    /// What is in force here; `None`: nothing is, this process carries no traffic.
+    fn config(&self) -> Option<Arc<Config>>;
     /// All metrics in Prometheus' text format.
     fn metrics(&self) -> String;
     /// The statuses of all objects and what is wrong with their files.
@@ -114,7 +114,12 @@ fn respond(method: &Method, path: &str, query: Option<&str>, facts: &impl Facts)
         },
         "/live" => http::answer(StatusCode::OK, TEXT, "live\n"),
         "/metrics" => http::answer(StatusCode::OK, METRICS, facts.metrics()),
-        "/config" => value(&*facts.config(), query),
+        "/config" => match facts.config() {
+            Some(config) => value(&*config, query),
+            None => {
+                http::answer(StatusCode::NOT_FOUND, TEXT, "this process carries no traffic; ask a proxy\n")
+            }
+        },
         "/status" => value(&facts.status(), query),
         _ => http::answer(StatusCode::OK, TEXT, INDEX),
     }
@@ -151,7 +156,7 @@ mod tests {
             self.0
         }
 
-        fn config(&self) -> Arc<Config> {
+        fn config(&self) -> Option<Arc<Config>> {
             let certificate = Certificate {
                 key: CertificateKey::new("Secret/ns/s"),
                 chain: vec![Der::new(*b"chain")],
@@ -159,7 +164,7 @@ mod tests {
             };
             let mut config = Config::default();
             config.apply(Delta { set: vec![Resource::Certificate(certificate.into())], removed: vec![] });
-            Arc::new(config)
+            Some(Arc::new(config))
         }
 
         fn metrics(&self) -> String {

@@ -244,6 +244,11 @@ impl Asked {
                     );
                     return Ok(Outcome::Refused(why));
                 }
+                SniChoice::Close => {
+                    let why =
+                        format!("no listener for the server name {}: the connection is closed", self.host);
+                    return Ok(Outcome::Refused(why));
+                }
                 SniChoice::Terminate(listener) if matches!(listener.protocol, ListenerProtocol::Https(_)) => {
                     Some(listener.key.clone())
                 }

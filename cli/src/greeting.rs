@@ -45,7 +45,7 @@ pub(crate) fn greeting(
         .chain(report.failed_binds.iter().map(|failed| {
             format!("{}: port {} cannot be bound: {}", failed.listener, failed.bind.port, failed.reason)
         }))
-        .chain(report.plane_problems.iter().cloned())
+        .chain(report.plane_problems.iter().map(ToString::to_string))
         .collect();
     if !problems.is_empty() {
         text.push_str("problems:\n");
@@ -105,6 +105,8 @@ fn put(text: &mut String, what: std::fmt::Arguments<'_>) {
 mod tests {
     use std::path::Path;
 
+    use ringway_config::PlaneProblem;
+
     use super::*;
     use crate::offline::{self, Offline};
 
@@ -130,7 +132,8 @@ mod tests {
         );
         assert_eq!(text, expected);
 
-        let report = Report { plane_problems: vec!["a certificate".to_owned(); 20], ..Report::default() };
+        let problem = PlaneProblem { resource: None, reason: "a certificate".to_owned() };
+        let report = Report { plane_problems: vec![problem; 20], ..Report::default() };
         let text = greeting(&Config::default(), &BTreeMap::new(), &report, &[], "1 data thread, epoll");
         assert!(text.contains("nothing is served yet") && text.contains("and 8 more"), "{text}");
     }

@@ -3,19 +3,24 @@
 
 mod admin;
 mod args;
+mod cluster;
 mod codes;
+mod controller;
 mod demo;
 mod descriptors;
 mod exit;
 mod explain;
+mod gateway;
 mod greeting;
 mod http;
 mod inputs;
+mod install;
 mod logs;
 mod metrics;
 mod offline;
 mod oneline;
 mod plane;
+mod proxy;
 mod run;
 mod show;
 mod signals;
@@ -37,14 +42,21 @@ fn main() -> ExitCode {
         // Help and version come this way as well, with their own codes.
         Err(error) => error.exit(),
     };
+    let (_, matches) = matches.subcommand().expect("the command that was parsed");
     let done = match said.command {
-        Command::Run(said) => {
-            let (_, matches) = matches.subcommand().expect("the command that was parsed");
-            meant::Run::build(*said, matches).map_err(anyhow::Error::new).and_then(run)
+        Command::Run(said) => meant::Run::build(*said, matches).map_err(anyhow::Error::new).and_then(run),
+        Command::Proxy(said) => proxy::run(*said, matches),
+        Command::Controller(said) if !said.paths.is_empty() => controller::run(&said, matches),
+        Command::Controller(said) => {
+            let (namespace, host) = (cluster::pod_namespace(), cluster::host());
+            let meant = meant::Controller::build(*said, matches, namespace, host).map_err(anyhow::Error::new);
+            meant.and_then(cluster::run)
         }
         Command::Validate(said) => validate::run(&said),
         Command::Translate(said) => translate::run(&said),
         Command::Explain(said) => explain::run(&said),
+        Command::Install(said) => install::install(said),
+        Command::Uninstall(said) => install::uninstall(said),
         Command::DemoBackend(said) => demo_backend(&said),
         Command::Perf(said) => Ok(ringway_perf::run(&said)),
         Command::Version => version(),
@@ -68,7 +80,7 @@ fn run(meant: meant::Run) -> anyhow::Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    run::run(meant)
+    run::run(&meant)
 }
 
 fn demo_backend(said: &said::DemoBackend) -> anyhow::Result<ExitCode> {

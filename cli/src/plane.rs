@@ -2,14 +2,14 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use ringway_config::{Config, Delta};
-use ringway_controller::publish::{Applied, DataPlane, FailedBind};
-use ringway_controller::standalone::Board;
+use ringway_config::{Applied, Config, DataPlane, Delta, FailedBind, PlaneProblem, ResourceKey};
+use ringway_controller::standalone::{Board, Report};
 use ringway_proxy::Proxy;
 use ringway_proxy::tls::{TlsPlace, TlsProblem};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::admin::{Facts, Readiness};
 use crate::descriptors::Room;
@@ -83,7 +83,10 @@ impl DataPlane for Plane {
                 applied.tls_problems.iter().map(tls_problem).collect(),
             ),
             // A core that does not answer: the process is about to be ended by whoever watches the cores.
-            Err(error) => (Vec::new(), vec![format!("the configuration is not on every core: {error}")]),
+            Err(error) => {
+                let reason = format!("the configuration is not on every core: {error}");
+                (Vec::new(), vec![PlaneProblem { resource: None, reason }])
+            }
         };
         *lock(&self.0.in_force) = Arc::clone(proxy.config());
         Applied { generation: proxy.generation(), failed_binds, problems }
@@ -103,17 +106,101 @@ fn failed_binds(failed: ringway_proxy::FailedBind) -> impl Iterator<Item = Faile
     listeners.into_iter().map(move |listener| FailedBind { listener, bind, reason: error.to_string() })
 }
 
-fn tls_problem(problem: &TlsProblem) -> String {
-    match &problem.place {
-        TlsPlace::Listener(key) => format!("TLS of listener {key}: {}", problem.fault),
-        TlsPlace::Cluster(key) => format!("TLS to {key}: {}", problem.fault),
+fn tls_problem(problem: &TlsProblem) -> PlaneProblem {
+    let (resource, reason) = match &problem.place {
+        TlsPlace::Listener(key) => {
+            (ResourceKey::Listener(key.clone()), format!("TLS of listener {key}: {}", problem.fault))
+        }
+        TlsPlace::Cluster(key) => {
+            (ResourceKey::Cluster(key.clone()), format!("TLS to {key}: {}", problem.fault))
+        }
+    };
+    PlaneProblem { resource: Some(resource), reason }
+}
+
+/// What is known of where the configuration comes from.
+#[derive(Clone)]
+pub(crate) enum Seen {
+    Files(Board),
+    Controller(watch::Receiver<ringway_subscriber::Report>),
+}
+
+impl Seen {
+    /// As it is now, for metrics and for a person at a terminal.
+    pub(crate) fn report<T>(&self, show: impl FnOnce(&Report) -> T) -> T {
+        match self {
+            Self::Files(board) => show(&board.read()),
+            Self::Controller(reports) => {
+                let told = reports.borrow();
+                show(&Report {
+                    generation: told.generation,
+                    objects: told.resources,
+                    failed_binds: told.failed_binds.clone(),
+                    plane_problems: told.problems.clone(),
+                    ..Report::default()
+                })
+            }
+        }
     }
+
+    /// As it is now, for `/status`.
+    fn status(&self) -> Value {
+        match self {
+            Self::Files(board) => files_status(&board.read()),
+            Self::Controller(reports) => stream_status(&reports.borrow()),
+        }
+    }
+}
+
+/// What there is to say of a pipeline of files.
+pub(crate) fn files_status(report: &Report) -> Value {
+    let statuses = &report.statuses;
+    let statuses = statuses.keys().map(|key| json!({"object": key.to_string(), "status": statuses.get(key)}));
+    json!({
+        "generation": report.generation,
+        "since": report.since,
+        "files": report.files,
+        "objects": statuses.collect::<Vec<_>>(),
+        "problems": report.problems,
+        "unbound": unbound(&report.failed_binds),
+        "tls": report.plane_problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
+}
+
+fn stream_status(report: &ringway_subscriber::Report) -> Value {
+    let refused = report.refused.iter().map(|refused| {
+        let name = refused.name.as_ref().map(|name| format!("{name:?}"));
+        json!({"resource": name, "reason": refused.reason})
+    });
+    json!({
+        "generation": report.generation,
+        "since": report.since.map(timestamp),
+        "from_file": report.from_file,
+        "connected_since": report.connected.map(timestamp),
+        "trouble": report.trouble,
+        "resources": report.resources,
+        "resources_received": report.resources_received,
+        "refused": refused.collect::<Vec<_>>(),
+        "unbound": unbound(&report.failed_binds),
+        "not_kept": report.not_kept,
+    })
+}
+
+fn unbound(failed: &[FailedBind]) -> Vec<Value> {
+    let one = |failed: &FailedBind| json!({"listener": failed.listener.as_str(), "port": failed.bind.port, "reason": failed.reason});
+    failed.iter().map(one).collect()
+}
+
+/// RFC 3339.
+pub(crate) fn timestamp(time: SystemTime) -> String {
+    // What a clock shows is within the years that can be written.
+    jiff::Timestamp::try_from(time).unwrap_or_default().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// What the admin server shows.
 pub(crate) struct Shown {
     pub(crate) plane: Plane,
-    pub(crate) board: Board,
+    pub(crate) seen: Seen,
     pub(crate) log: Lines,
     /// The access log, if there is one.
     pub(crate) access: Option<Lines>,
@@ -129,8 +216,8 @@ impl Facts for Shown {
         }
     }
 
-    fn config(&self) -> Arc<Config> {
-        self.plane.config()
+    fn config(&self) -> Option<Arc<Config>> {
+        Some(self.plane.config())
     }
 
     fn metrics(&self) -> String {
@@ -151,26 +238,11 @@ impl Facts for Shown {
             connections_max: self.room.connections as u64,
         };
         drop(proxy);
-        metrics::write(&mut out, &process, &self.board.read());
+        self.seen.report(|report| metrics::write(&mut out, &process, report));
         out
     }
 
     fn status(&self) -> Value {
-        let report = self.board.read();
-        let statuses = &report.statuses;
-        let statuses =
-            statuses.keys().map(|key| json!({"object": key.to_string(), "status": statuses.get(key)}));
-        let unbound = report.failed_binds.iter().map(|failed| {
-            json!({"listener": failed.listener.as_str(), "port": failed.bind.port, "reason": failed.reason})
-        });
-        json!({
-            "generation": report.generation,
-            "since": report.since,
-            "files": report.files,
-            "objects": statuses.collect::<Vec<_>>(),
-            "problems": report.problems,
-            "unbound": unbound.collect::<Vec<_>>(),
-            "tls": report.plane_problems,
-        })
+        self.seen.status()
     }
 }

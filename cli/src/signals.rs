@@ -1,4 +1,4 @@
-//! The signals that a gateway listens to, and which of them count.
+//! The signals that a process of ours listens to, and which of them count.
 
 use std::time::{Duration, Instant};
 

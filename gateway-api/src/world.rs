@@ -182,6 +182,7 @@ world! {
     services: Service,
     secrets: Secret,
     config_maps: ConfigMap,
+    parameters: GatewayParameters,
 }
 
 impl World {

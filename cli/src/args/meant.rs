@@ -25,12 +25,18 @@ pub(crate) struct Run {
     pub(crate) inputs_variable: Option<String>,
     pub(crate) print: bool,
     pub(crate) demo_backend: Option<SocketAddr>,
+    pub(crate) allow_external_name: bool,
+    pub(crate) process: Process,
+}
+
+/// How a gateway's process is to be, whatever configures it.
+#[derive(Debug)]
+pub(crate) struct Process {
     pub(crate) threads: Option<usize>,
     pub(crate) pin: bool,
     pub(crate) driver: said::Driver,
     pub(crate) limits: Limits,
     pub(crate) trusted_proxies: Vec<IpNet>,
-    pub(crate) allow_external_name: bool,
     pub(crate) route_metrics: usize,
     pub(crate) admin: Vec<Admin>,
     pub(crate) drain_delay: std::time::Duration,
@@ -82,7 +88,7 @@ impl Run {
     /// Builds what is meant. `matches` are those of the subcommand: they know the order of the flags.
     pub(crate) fn build(said: said::Run, matches: &ArgMatches) -> Result<Self, Misuse> {
         let lines = forwards(&said, matches)?;
-        let named_by = Origins::new(matches);
+        let named_by = Origins::new("run", matches);
         if said.print {
             check_print(&said, &lines, &named_by)?;
         }
@@ -97,6 +103,20 @@ impl Run {
                     .to_owned(),
             ));
         }
+        Ok(Self {
+            inputs,
+            inputs_variable: Some(named_by.of("paths")).filter(|variable| !variable.is_empty()),
+            print: said.print,
+            demo_backend: said.demo_backend,
+            allow_external_name: said.allow_external_name,
+            process: Process::build(said.process, &named_by)?,
+        })
+    }
+}
+
+impl Process {
+    /// Builds what is meant.
+    pub(crate) fn build(said: said::Process, named_by: &Origins<'_>) -> Result<Self, Misuse> {
         let mut limits = Limits::default();
         limits::set_all(&mut limits, &said.limits)
             .map_err(|reason| Misuse(format!("{}: {reason}", named_by.of("limits"))))?;
@@ -104,22 +124,79 @@ impl Run {
         let trusted_proxies =
             said.trusted_proxies.iter().map(|text| network(text, &by)).collect::<Result<_, _>>()?;
         Ok(Self {
-            inputs,
-            inputs_variable: Some(named_by.of("paths")).filter(|variable| !variable.is_empty()),
-            print: said.print,
-            demo_backend: said.demo_backend,
             threads: said.threads.map(usize::from),
             pin: said.pin,
             driver: said.driver,
             limits,
             trusted_proxies,
-            allow_external_name: said.allow_external_name,
             route_metrics: usize::from(said.route_metrics),
             admin: admin(&said.admin_addr, &named_by.of("admin_addr"))?,
             drain_delay: said.drain_delay,
             drain_timeout: said.drain_timeout,
-            logs: Logs::build(said.logs, &named_by)?,
+            logs: Logs::build(said.logs, named_by)?,
         })
+    }
+}
+
+/// What `ringway controller` is to do.
+#[derive(Debug)]
+pub(crate) struct Controller {
+    pub(crate) listen: SocketAddr,
+    pub(crate) advertise: String,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) image: Option<String>,
+    pub(crate) kubeconfig: Option<PathBuf>,
+    pub(crate) context: Option<String>,
+    pub(crate) allow_external_name: bool,
+    pub(crate) admin: Vec<Admin>,
+    pub(crate) log_filter: Targets,
+    pub(crate) log_format: said::LogFormat,
+}
+
+/// Where it is installed unless said otherwise.
+const CONTROLLER_NAMESPACE: &str = "ringway-system";
+
+impl Controller {
+    /// `pod_namespace`: where its pod is, if it is in one; `host`: the machine's name and the process's number.
+    pub(crate) fn build(
+        said: said::Controller,
+        matches: &ArgMatches,
+        pod_namespace: Option<String>,
+        host: String,
+    ) -> Result<Self, Misuse> {
+        let named_by = Origins::new("controller", matches);
+        let listen = said.listen;
+        let namespace = said.namespace.or(pod_namespace).unwrap_or_else(|| CONTROLLER_NAMESPACE.to_owned());
+        let service = || format!("ringway-controller.{namespace}.svc:{}", listen.port());
+        let advertise = said.advertise.unwrap_or_else(service);
+        if advertise
+            .rsplit_once(':')
+            .is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
+        {
+            return Err(Misuse(format!(
+                "{}: `{advertise}` is no host and port, such as 10.0.0.1:15010",
+                named_by.of("advertise")
+            )));
+        }
+        Ok(Self {
+            listen,
+            advertise,
+            namespace,
+            name: said.name.unwrap_or(host),
+            image: said.image,
+            kubeconfig: said.kubeconfig,
+            context: said.context,
+            allow_external_name: said.allow_external_name,
+            admin: admin(&said.admin_addr, &named_by.of("admin_addr"))?,
+            log_filter: log_filter(&said.log_level, &named_by)?,
+            log_format: said.log_format,
+        })
+    }
+
+    /// The host that proxies know it by.
+    pub(crate) fn host(&self) -> &str {
+        self.advertise.rsplit_once(':').map_or(&*self.advertise, |(host, _)| host).trim_matches(['[', ']'])
     }
 }
 
@@ -136,27 +213,33 @@ impl Logs {
         };
         let file = said.access_log_file.filter(|file| file != Path::new("-"));
         let access = json.map(|json| AccessLog { json, file, said_by: named_by.of("access_log_file") });
-        let filter = filter::parse(&said.log_level)
-            .map_err(|reason| Misuse(format!("{}: {reason}", named_by.of("log_level"))))?;
+        let filter = log_filter(&said.log_level, named_by)?;
         Ok(Self { filter, format: said.log_format, access })
     }
 }
 
-/// What errors about values of `run` name.
-struct Origins<'m> {
-    run: Command,
+/// What is logged.
+pub(crate) fn log_filter(said: &str, named_by: &Origins<'_>) -> Result<Targets, Misuse> {
+    filter::parse(said).map_err(|reason| Misuse(format!("{}: {reason}", named_by.of("log_level"))))
+}
+
+/// What errors about values of a command name.
+pub(crate) struct Origins<'m> {
+    command: Command,
     matches: &'m ArgMatches,
 }
 
 impl<'m> Origins<'m> {
-    fn new(matches: &'m ArgMatches) -> Self {
-        let run = said::Said::command().find_subcommand("run").cloned().expect("the command that was parsed");
-        Self { run, matches }
+    /// `matches` are those of the command.
+    pub(crate) fn new(command: &str, matches: &'m ArgMatches) -> Self {
+        let command =
+            said::Said::command().find_subcommand(command).cloned().expect("the command that was parsed");
+        Self { command, matches }
     }
 
     /// The flag of an argument, with its variable if the value stands there.
-    fn of(&self, id: &str) -> String {
-        let argument = self.run.get_arguments().find(|argument| argument.get_id() == id);
+    pub(crate) fn of(&self, id: &str) -> String {
+        let argument = self.command.get_arguments().find(|argument| argument.get_id() == id);
         argument.map(|argument| environment::origin(self.matches, argument)).unwrap_or_default()
     }
 }
@@ -197,7 +280,7 @@ fn network(text: &str, by: &str) -> Result<IpNet, Misuse> {
         .ok_or_else(|| Misuse(format!("{by}: `{text}` is no network; write 10.0.0.0/8 or one address")))
 }
 
-fn admin(said: &[String], by: &str) -> Result<Vec<Admin>, Misuse> {
+pub(crate) fn admin(said: &[String], by: &str) -> Result<Vec<Admin>, Misuse> {
     if said.is_empty() {
         return Ok(on_loopback(ADMIN_PORT));
     }
@@ -348,7 +431,7 @@ mod tests {
     #[test]
     fn the_admin_server_is_on_loopback_in_both_families_unless_said_otherwise() {
         let addresses = |arguments: &str| {
-            let admin = run(arguments).unwrap().admin;
+            let admin = run(arguments).unwrap().process.admin;
             admin.iter().map(|admin| (admin.address.to_string(), admin.optional)).collect::<Vec<_>>()
         };
         assert_eq!(addresses("d"), [("127.0.0.1:15000".into(), false), ("[::1]:15000".into(), true)]);
@@ -361,6 +444,27 @@ mod tests {
     }
 
     #[test]
+    fn a_controller_is_reached_at_its_service_unless_said_otherwise() {
+        let controller = |arguments: &str| {
+            let words = ["ringway", "controller"].into_iter().chain(arguments.split_whitespace());
+            let (said, matches) = parse(words).unwrap();
+            let said::Command::Controller(said) = said.command else { panic!("controller") };
+            let (_, matches) = matches.subcommand().unwrap();
+            Controller::build(*said, matches, Some("pod-ns".into()), "host-1".into())
+        };
+        let meant = controller("").unwrap();
+        assert_eq!((&*meant.namespace, &*meant.name, meant.listen.port()), ("pod-ns", "host-1", 15010));
+        assert_eq!(meant.advertise, "ringway-controller.pod-ns.svc:15010");
+        let meant = controller("--namespace ns --listen 10.0.0.1:1 --advertise [::1]:2").unwrap();
+        assert_eq!(
+            (&*meant.advertise, meant.host(), meant.listen.to_string()),
+            ("[::1]:2", "::1", "10.0.0.1:1".into())
+        );
+        let error = controller("--advertise host").unwrap_err().to_string();
+        assert!(error.contains("10.0.0.1:15010"), "{error}");
+    }
+
+    #[test]
     fn flags_are_built_to_what_they_mean() {
         let run = run(
             "d - --threads 3 --pin --driver io_uring --limit header_bytes_max=8KiB --limit idle_timeout=1m \
@@ -368,6 +472,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(run.inputs, [Input::Path("d".into()), Input::Stdin]);
+        let run = run.process;
         assert_eq!((run.threads, run.pin, run.driver), (Some(3), true, said::Driver::IoUring));
         assert_eq!(run.limits.header_bytes_max, 8192);
         assert_eq!(
@@ -381,7 +486,7 @@ mod tests {
 
     #[test]
     fn a_file_for_the_access_log_asks_for_one() {
-        let json = |arguments: &str| run(arguments).unwrap().logs.access.map(|access| access.json);
+        let json = |arguments: &str| run(arguments).unwrap().process.logs.access.map(|access| access.json);
         for (arguments, expected) in [
             ("d", None),
             ("d --access-log-file a", Some(false)),

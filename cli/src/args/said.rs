@@ -45,12 +45,20 @@ Examples:
 pub(crate) enum Command {
     /// Run a gateway on Gateway API manifests, and follow their changes.
     Run(Box<Run>),
+    /// Run a gateway that a controller configures.
+    Proxy(Box<Proxy>),
+    /// Configure the gateways of a Kubernetes cluster, or proxies by manifests; follow changes.
+    Controller(Box<Controller>),
     /// Find what is wrong with manifests; exit 1 if anything is.
     Validate(Validate),
     /// Print the proxy configuration that manifests stand for.
     Translate(Translate),
     /// Say what would serve a request, and why nothing else would.
     Explain(Explain),
+    /// Print the manifests that bring ringway into a Kubernetes cluster.
+    Install(Install),
+    /// Print what `kubectl delete` takes out again.
+    Uninstall(Uninstall),
     /// Serve a tiny backend that answers every request with what it was.
     DemoBackend(DemoBackend),
     /// Measure how long requests take, of anything that answers.
@@ -113,6 +121,17 @@ pub(crate) struct Run {
     )]
     pub(crate) demo_backend: Option<std::net::SocketAddr>,
 
+    /// Let routes lead to Services of type ExternalName (any name that DNS knows).
+    #[arg(long, env = "RINGWAY_ALLOW_EXTERNAL_NAME", value_parser = BoolishValueParser::new(), help_heading = "Process")]
+    pub(crate) allow_external_name: bool,
+
+    #[command(flatten)]
+    pub(crate) process: Process,
+}
+
+/// How a gateway's process is to be, whatever configures it.
+#[derive(Args, Debug)]
+pub(crate) struct Process {
     /// Data threads. Default: one for each CPU that this process may use.
     #[arg(long, env = "RINGWAY_THREADS", value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Process")]
     pub(crate) threads: Option<u16>,
@@ -144,10 +163,6 @@ pub(crate) struct Run {
         help_heading = "Process"
     )]
     pub(crate) trusted_proxies: Vec<String>,
-
-    /// Let routes lead to Services of type ExternalName (any name that DNS knows).
-    #[arg(long, env = "RINGWAY_ALLOW_EXTERNAL_NAME", value_parser = BoolishValueParser::new(), help_heading = "Process")]
-    pub(crate) allow_external_name: bool,
 
     /// Count requests of the N busiest routes apart. Default: routes are not told apart.
     #[arg(
@@ -182,6 +197,129 @@ pub(crate) struct Run {
 
     #[command(flatten)]
     pub(crate) logs: Logs,
+}
+
+const PROXY_EXAMPLES: &str = "\
+Examples:
+  ringway proxy --controller https://ringway-controller.ringway-system:15010 --gateway shop/edge \\
+      --name \"$HOSTNAME\" --token-file /run/secrets/token --ca-file /etc/ringway/ca.crt --last-good /run/ringway/last-good
+
+Signals:
+  TERM, INT   drain and exit; a second one exits at once
+  HUP, USR1   reopen logs";
+
+#[derive(Args, Debug)]
+#[command(after_help = PROXY_EXAMPLES)]
+pub(crate) struct Proxy {
+    /// Where the controller is: `https://host:port`.
+    #[arg(long, env = "RINGWAY_CONTROLLER", value_name = "URL", help_heading = "Controller")]
+    pub(crate) controller: String,
+
+    /// Whose configuration to ask for.
+    #[arg(long, env = "RINGWAY_GATEWAY", value_name = "NAMESPACE/NAME", help_heading = "Controller")]
+    pub(crate) gateway: String,
+
+    /// What this proxy is called: the name of its pod.
+    #[arg(long, env = "RINGWAY_NAME", value_name = "NAME", help_heading = "Controller")]
+    pub(crate) name: String,
+
+    /// The token that proves who this proxy is; read for each connection.
+    #[arg(long, env = "RINGWAY_TOKEN_FILE", value_name = "FILE", help_heading = "Controller")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// Certificates (PEM) of the authority that signed the controller's; read for each connection.
+    #[arg(long, env = "RINGWAY_CA_FILE", value_name = "FILE", help_heading = "Controller")]
+    pub(crate) ca_file: Option<PathBuf>,
+
+    /// Where the last good configuration is kept, to start from when the controller is away. It holds private keys.
+    #[arg(long, env = "RINGWAY_LAST_GOOD", value_name = "FILE", help_heading = "Controller")]
+    pub(crate) last_good: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) process: Process,
+}
+
+const CONTROLLER_EXAMPLES: &str = "\
+Examples:
+  ringway controller                          in a cluster, as `ringway install` deploys it
+  ringway controller --kubeconfig ~/.kube/config --context kind --advertise 192.0.2.1:15010
+                                              outside of it, where proxies reach this machine
+  ringway controller conf/ --token-file token --tls-cert cert.pem --tls-key key.pem
+                                              without a cluster
+  ringway controller conf/ --insecure --listen 127.0.0.1:15010       for trying things out";
+
+#[derive(Args, Debug)]
+#[command(after_help = CONTROLLER_EXAMPLES)]
+pub(crate) struct Controller {
+    /// Manifests: directories or files, instead of a cluster.
+    #[arg(value_name = "DIR|FILE", env = "RINGWAY_CONFIG", value_delimiter = ',')]
+    pub(crate) paths: Vec<PathBuf>,
+
+    /// Where proxies connect.
+    #[arg(long, env = "RINGWAY_LISTEN", value_name = "ADDRESS:PORT", default_value = "[::]:15010")]
+    pub(crate) listen: std::net::SocketAddr,
+
+    /// The token that every proxy must show.
+    #[arg(
+        long,
+        env = "RINGWAY_TOKEN_FILE",
+        value_name = "FILE",
+        conflicts_with = "insecure",
+        requires = "paths"
+    )]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// Certificate chain (PEM) shown to proxies; a renewed one is used for new connections.
+    #[arg(long, env = "RINGWAY_TLS_CERT", value_name = "FILE", requires_all = ["tls_key", "paths"])]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// Private key (PEM) of that certificate.
+    #[arg(long, env = "RINGWAY_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+
+    /// Let anyone have everything, private keys included, without a token or TLS.
+    #[arg(long, env = "RINGWAY_INSECURE", value_parser = BoolishValueParser::new(), requires = "paths")]
+    pub(crate) insecure: bool,
+
+    /// How proxies reach it. Default: the Service `ringway-controller` of its namespace, at the port of --listen.
+    #[arg(long, env = "RINGWAY_ADVERTISE", value_name = "HOST:PORT")]
+    pub(crate) advertise: Option<String>,
+
+    /// The namespace that it is installed in: of its Lease and its authority. Default: that of its pod.
+    #[arg(long, env = "RINGWAY_NAMESPACE", value_name = "NAMESPACE")]
+    pub(crate) namespace: Option<String>,
+
+    /// What it is called among its replicas. Default: the name of the machine, and its process.
+    #[arg(long, env = "RINGWAY_NAME", value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
+    /// The image of the proxies that it deploys for each Gateway. Without one it deploys none.
+    #[arg(long, env = "RINGWAY_IMAGE", value_name = "IMAGE")]
+    pub(crate) image: Option<String>,
+
+    /// A kubeconfig. Default: the cluster that it runs in, else what kubectl would use.
+    #[arg(long, env = "RINGWAY_KUBECONFIG", value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+
+    /// A context of the kubeconfig. Default: its current one.
+    #[arg(long, env = "RINGWAY_CONTEXT", value_name = "NAME")]
+    pub(crate) context: Option<String>,
+
+    /// Let routes lead to Services of type ExternalName (any name that DNS knows).
+    #[arg(long, env = "RINGWAY_ALLOW_EXTERNAL_NAME", value_parser = BoolishValueParser::new())]
+    pub(crate) allow_external_name: bool,
+
+    /// Where /ready, /live, /metrics, /config and /status are answered: an address, or `off`. Repeatable.
+    #[arg(long, env = "RINGWAY_ADMIN_ADDR", value_name = "ADDRESS:PORT|off", value_delimiter = ',')]
+    pub(crate) admin_addr: Vec<String>,
+
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or by module: `info,ringway_controller=debug`.
+    #[arg(long, env = "RINGWAY_LOG_LEVEL", value_name = "FILTER", default_value = "info")]
+    pub(crate) log_level: String,
+
+    /// How it is logged, to standard error.
+    #[arg(long, env = "RINGWAY_LOG_FORMAT", value_enum, default_value_t)]
+    pub(crate) log_format: LogFormat,
 }
 
 #[derive(Args, Debug)]
@@ -322,6 +460,49 @@ pub(crate) struct Explain {
     /// As for `run`.
     #[arg(long, env = "RINGWAY_ALLOW_EXTERNAL_NAME", value_parser = BoolishValueParser::new())]
     pub(crate) allow_external_name: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  ringway install | kubectl apply --server-side -f -\n  ringway install --ha --image registry.example/ringway:0.1.0 | kubectl apply --server-side -f -\n\nUpgrading is installing again with the new version. What is installed: docs/kubernetes.md"
+)]
+pub(crate) struct Install {
+    /// The namespace of the controller. It is made.
+    #[arg(long, value_name = "NAMESPACE", default_value = "ringway-system", value_parser = dns_label)]
+    pub(crate) namespace: String,
+
+    /// The image of the controller and of the proxies, with its tag.
+    #[arg(long, env = "RINGWAY_IMAGE", value_name = "IMAGE", default_value = concat!("ringway:", env!("CARGO_PKG_VERSION")))]
+    pub(crate) image: String,
+
+    /// Two controllers on different nodes, either of which may be lost.
+    #[arg(long)]
+    pub(crate) ha: bool,
+
+    /// What the controller logs, as for `run`.
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) log_level: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  ringway uninstall | kubectl delete --ignore-not-found -f -\n\nDelete the Gateways of the class `ringway` first: their proxies go with them."
+)]
+pub(crate) struct Uninstall {
+    /// The namespace that it was installed in. It is deleted with all that is in it.
+    #[arg(long, value_name = "NAMESPACE", default_value = "ringway-system", value_parser = dns_label)]
+    pub(crate) namespace: String,
+}
+
+/// A name that Kubernetes takes for a namespace.
+fn dns_label(text: &str) -> Result<String, String> {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let fits = (1..=63).contains(&text.len())
+        && text.chars().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    let told = || "a namespace is up to 63 of a-z, 0-9 and dashes inside".to_owned();
+    fits.then(|| text.to_owned()).ok_or_else(told)
 }
 
 #[derive(Args, Debug)]

@@ -4,48 +4,17 @@
 
 use std::fmt;
 
-use ringway_config::{Bind, Delta, ListenerKey};
+use ringway_config::{DataPlane, Delta, FailedBind, PlaneProblem};
 use ringway_gateway_api::{Changes, Notice, Options, Translator};
 
 use crate::status::Statuses;
-
-/// What carries the traffic, as this crate sees it: a proxy in the same process, or a stream to others.
-pub trait DataPlane: Send {
-    /// Makes a change the truth on every core before it returns. An empty change tries failed binds again.
-    fn apply(&mut self, delta: Delta) -> Applied;
-
-    /// Gives memory back to the system that changes have used. There may be nothing to do.
-    fn give_back_memory(&mut self) {}
-}
-
-/// What came of a change.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Applied {
-    /// Counts the configurations that were in force.
-    pub generation: u64,
-    /// Every listener that has no socket now, not only those of this change.
-    pub failed_binds: Vec<FailedBind>,
-    /// What else could not be done as configured, in words: a certificate that TLS refuses.
-    pub problems: Vec<String>,
-}
-
-/// A listener that has no socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FailedBind {
-    /// The listener.
-    pub listener: ListenerKey,
-    /// The socket it asked for.
-    pub bind: Bind,
-    /// Why it has none, in the kernel's words.
-    pub reason: String,
-}
 
 /// Publishes to one data plane.
 pub struct Publisher<D> {
     translator: Translator,
     plane: D,
     failed_binds: Vec<FailedBind>,
-    plane_problems: Vec<String>,
+    plane_problems: Vec<PlaneProblem>,
 }
 
 /// What was published.
@@ -94,7 +63,7 @@ impl<D: DataPlane> Publisher<D> {
     }
 
     /// What else the data plane could not do.
-    pub fn plane_problems(&self) -> &[String] {
+    pub fn plane_problems(&self) -> &[PlaneProblem] {
         &self.plane_problems
     }
 
@@ -114,7 +83,7 @@ impl<D> fmt::Debug for Publisher<D> {
 
 #[cfg(test)]
 mod tests {
-    use ringway_config::{Config, Transport};
+    use ringway_config::{Applied, Config, Transport};
     use ringway_gateway_api::{Kind, Object, ObjectKey};
     use serde_json::json;
 

@@ -8,11 +8,12 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use ringway_config::{DataPlane, FailedBind, PlaneProblem};
 use ringway_gateway_api::{Changes, Notice, Options};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::inventory::{Effect, Inventory, Problem};
-use crate::publish::{DataPlane, FailedBind, Publisher};
+use crate::publish::Publisher;
 use crate::rest::Rest;
 use crate::settle::{Settle, WAIT_MAX, WRITING_MAX};
 use crate::source::{ChangedName, Directory, Found, Reading, Root, SourceName, Watcher};
@@ -41,7 +42,7 @@ pub struct Report {
     /// Listeners without a socket.
     pub failed_binds: Vec<FailedBind>,
     /// What else the data plane could not do as configured.
-    pub plane_problems: Vec<String>,
+    pub plane_problems: Vec<PlaneProblem>,
     /// The statuses of the objects.
     pub statuses: Statuses,
     /// How often all files were looked at since the start, and what they say made live.

@@ -7,12 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use ringway_config::pack;
+use ringway_config::{FailedBind, pack};
 use ringway_gateway_api::Status;
 use ringway_gateway_api::objects::{Kind, ObjectKey};
 use serde_json::{Map, Value, json};
-
-use crate::publish::FailedBind;
 
 /// The status of every object that has one.
 ///

@@ -10,8 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ringway_config::{Delta, Resource, ResourceKey};
-use ringway_controller::publish::{Applied, DataPlane};
+use ringway_config::{Applied, DataPlane, Delta, Resource, ResourceKey};
 use ringway_controller::source::{Made, Root, SourceName};
 use ringway_controller::standalone::{Board, Orders, Standalone, orders};
 use ringway_gateway_api::Options;

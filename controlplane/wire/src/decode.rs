@@ -51,6 +51,21 @@ pub fn decode(bytes: Bytes) -> Decoded<Resource> {
     })
 }
 
+/// The name that an encoded resource gives itself, whether or not the rest of it is valid. `None`: it is of a kind that
+/// this version does not know, or no resource at all.
+pub fn name_of(bytes: &Bytes) -> Option<proto::Name> {
+    use proto::resource::Kind;
+
+    let (kind, key) = match proto::Resource::decode(bytes.clone()).ok()?.kind? {
+        Kind::Certificate(value) => (proto::Kind::Certificate, value.key),
+        Kind::EndpointSet(value) => (proto::Kind::EndpointSet, value.key),
+        Kind::Cluster(value) => (proto::Kind::Cluster, value.key),
+        Kind::Listener(value) => (proto::Kind::Listener, value.key),
+        Kind::Route(value) => (proto::Kind::Route, value.key),
+    };
+    Some(proto::Name { kind: kind.into(), key })
+}
+
 /// The name of a resource.
 pub fn decode_name(name: &proto::Name) -> Decoded<ResourceKey> {
     let key = filled("name.key", name.key.clone())?;

@@ -9,7 +9,7 @@ mod decode;
 mod encode;
 mod version;
 
-pub use decode::{DecodeError, decode, decode_name};
+pub use decode::{DecodeError, decode, decode_name, name_of};
 pub use encode::{encode, encode_name};
 pub use version::{Digest, Digests, Version};
 

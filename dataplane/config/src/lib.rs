@@ -12,6 +12,7 @@ mod key;
 mod listener;
 mod matching;
 mod path;
+mod plane;
 mod route;
 mod secret;
 mod show;
@@ -35,6 +36,7 @@ pub use matching::{
     GrpcMatch, HeaderMatch, HttpMatch, PathMatch, Pattern, PatternError, QueryMatch, ValueMatch,
 };
 pub use path::{CanonicalPath, PathError, PathPrefix, write_canonical_path};
+pub use plane::{Applied, DataPlane, FailedBind, PlaneProblem};
 pub use route::{
     Attachment, Backend, BackendTarget, HttpKind, HttpRoute, HttpRule, L4Route, Retry, Route, RouteAge,
     Timeouts, TlsRoute,

@@ -44,6 +44,19 @@ pub enum Resource {
     Route(Arc<Route>),
 }
 
+impl Resource {
+    /// Its name.
+    pub fn key(&self) -> ResourceKey {
+        match self {
+            Self::Certificate(it) => ResourceKey::Certificate(it.key.clone()),
+            Self::EndpointSet(it) => ResourceKey::EndpointSet(it.key.clone()),
+            Self::Cluster(it) => ResourceKey::Cluster(it.key.clone()),
+            Self::Listener(it) => ResourceKey::Listener(it.key.clone()),
+            Self::Route(it) => ResourceKey::Route(it.key().clone()),
+        }
+    }
+}
+
 /// The name of a resource of any kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum ResourceKey {
@@ -92,6 +105,16 @@ impl Config {
             pack(&mut self.listeners);
             pack(&mut self.routes);
         }
+    }
+
+    /// Everything in it, in the order of kinds: nothing comes before what it points to.
+    pub fn resources(&self) -> impl Iterator<Item = Resource> {
+        let certificates = self.certificates.values().cloned().map(Resource::Certificate);
+        let sets = self.endpoint_sets.values().cloned().map(Resource::EndpointSet);
+        let clusters = self.clusters.values().cloned().map(Resource::Cluster);
+        let listeners = self.listeners.values().cloned().map(Resource::Listener);
+        let routes = self.routes.values().cloned().map(Resource::Route);
+        certificates.chain(sets).chain(clusters).chain(listeners).chain(routes)
     }
 
     /// The change that makes `self` into `next`; resources that are equal keep the pointer of `self`.

@@ -81,6 +81,8 @@ pub enum SniChoice<'v> {
     Passthrough(&'v Arc<Listener>),
     /// No listener is for this name: refuse the handshake.
     Refuse,
+    /// The same where every listener leaves TLS alone: close, without a word of TLS that would be ours.
+    Close,
 }
 
 /// Why no rule serves a request.
@@ -138,12 +140,20 @@ impl<C> View<C> {
     /// The listener of a TLS connection. Without server name only a listener for every host will do.
     pub fn listener_for_sni<'v>(&'v self, bind: &Bind, sni: Option<&str>) -> SniChoice<'v> {
         match self.tls_listener(bind, sni) {
-            None => SniChoice::Refuse,
+            None if self.ends_tls(bind) => SniChoice::Refuse,
+            None => SniChoice::Close,
             Some(table) => match table.listener.protocol {
                 ListenerProtocol::TlsPassthrough => SniChoice::Passthrough(&table.listener),
                 _ => SniChoice::Terminate(&table.listener),
             },
         }
+    }
+
+    /// Whether some listener of a bind speaks TLS itself.
+    fn ends_tls(&self, bind: &Bind) -> bool {
+        let behind = self.compiled.bind(bind).filter(|behind| behind.kind == BindKind::Tls);
+        let ends = |table: &Arc<ListenerTable>| table.listener.protocol != ListenerProtocol::TlsPassthrough;
+        behind.is_some_and(|behind| behind.by_host.values().any(ends))
     }
 
     fn tls_listener<'v>(&'v self, bind: &Bind, sni: Option<&str>) -> Option<&'v ListenerTable> {

@@ -340,6 +340,7 @@ async fn open_tls<E: Env>(
             SniChoice::Terminate(listener) => Some((Arc::clone(listener), true)),
             SniChoice::Passthrough(listener) => Some((Arc::clone(listener), false)),
             SniChoice::Refuse => None,
+            SniChoice::Close => return Err("unrecognized_name"),
         }
     };
     let Some((listener, terminate)) = choice else { return refuse(&socket, &session).await };

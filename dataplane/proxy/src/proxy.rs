@@ -72,10 +72,11 @@ impl Proxy {
     /// Starts the data threads, with an empty configuration.
     pub fn start(options: Options) -> io::Result<Self> {
         let Options { threads, pin, driver, settings, inherited } = options;
-        let driver = std::thread::spawn(move || driver.choose())
+        let plan = threads::plan(threads, pin)?;
+        let cores = plan.len();
+        let driver = std::thread::spawn(move || driver.choose(cores))
             .join()
             .unwrap_or_else(|_| Err(io::Error::other("trying the driver panicked")))?;
-        let plan = threads::plan(threads, pin)?;
         let (mailboxes, receivers) = Mailboxes::new(plan.len());
         let resolver = Resolver::start()?;
         let origin = Instant::now();

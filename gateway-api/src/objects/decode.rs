@@ -61,6 +61,13 @@ macro_rules! objects {
             }
         }
 
+        impl Kind {
+            /// What the kind is called in a path of the Kubernetes API.
+            pub fn plural(self) -> &'static str {
+                match self { $(Self::$kind => <$kind as k8s_openapi::Resource>::URL_PATH_SEGMENT,)* }
+            }
+        }
+
         impl Serialize for Object {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 match self { $(Self::$kind(object) => object.serialize(serializer),)* }
@@ -72,6 +79,7 @@ macro_rules! objects {
 objects! {
     Namespace, GatewayClass, Gateway, ListenerSet, HTTPRoute, GRPCRoute, TLSRoute, TCPRoute, UDPRoute,
     ReferenceGrant, BackendTLSPolicy, XBackend, Service, EndpointSlice, Secret, ConfigMap,
+    GatewayParameters,
 }
 
 impl Object {

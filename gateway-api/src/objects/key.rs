@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+use super::parameters::GROUP_RINGWAY;
 use super::shared::{GROUP, GROUP_X};
 
 /// The namespace of a namespaced object that names none.
@@ -62,6 +63,7 @@ kinds! {
     EndpointSlice: "discovery.k8s.io", ["v1"], true;
     Secret: "", ["v1"], true;
     ConfigMap: "", ["v1"], true;
+    GatewayParameters: GROUP_RINGWAY, ["v1alpha1"], true;
 }
 
 impl Kind {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Options;
 use super::condition::{fails, holds};
+use super::parameters::of_class;
 use crate::objects::{GatewayClassStatus, SupportedFeature};
 use crate::world::World;
 
@@ -24,6 +25,7 @@ pub const SUPPORTED_FEATURES: &[&str] = &[
     "GatewayFrontendClientCertificateValidationInsecureFallback",
     "GatewayHTTPListenerIsolation",
     "GatewayHTTPSListenerDetectMisdirectedRequests",
+    "GatewayInfrastructurePropagation",
     "GatewayPort8080",
     "GatewayStaticAddresses",
     "HTTPRoute",
@@ -77,13 +79,7 @@ pub(crate) fn classes(world: &World, options: &Options) -> (Classes, BTreeMap<Ar
             continue;
         }
         let generation = class.metadata.generation.unwrap_or_default();
-        let verdict = match &class.spec.parameters_ref {
-            None => Ok(()),
-            Some(parameters) => Err(format!(
-                "spec.parametersRef: there is no kind of parameters that this controller knows, such as {:?} {:?}",
-                parameters.kind, parameters.name
-            )),
-        };
+        let verdict = of_class(world, class).map(drop);
         let accepted = match &verdict {
             Ok(()) => holds("Accepted", "Accepted", "Served by this controller", generation),
             Err(message) => fails("Accepted", "InvalidParameters", message.clone(), generation),

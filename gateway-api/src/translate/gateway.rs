@@ -10,6 +10,7 @@ use super::Options;
 use super::condition::{Problem, fails, holds, sentences};
 use super::knobs;
 use super::listener::{Entry, Speaks};
+use super::parameters;
 use super::secrets::certificate;
 use crate::objects::*;
 use crate::world::{Name, World};
@@ -50,15 +51,7 @@ impl<'w> Judged<'w> {
             let message = format!("GatewayClass {}: {why}", object.spec.gateway_class_name);
             refused.push(Problem::new("InvalidParameters", message));
         }
-        let infrastructure = object.spec.infrastructure.as_ref();
-        if let Some(parameters) =
-            infrastructure.and_then(|infrastructure| infrastructure.parameters_ref.as_ref())
-        {
-            let message = format!(
-                "spec.infrastructure.parametersRef: there is no kind of parameters that this controller knows, \
-                 such as {:?} {:?}",
-                parameters.kind, parameters.name
-            );
+        if let Err(message) = parameters::of_gateway(world, &name.namespace, object) {
             refused.push(Problem::new("InvalidParameters", message));
         }
         let addresses = addresses(object, options, &mut refused);
@@ -239,6 +232,9 @@ fn addresses(gateway: &Gateway, options: &Options, refused: &mut Vec<Problem>) -
             default_wanted = true;
             continue;
         }
+        if options.addresses_in_front {
+            continue;
+        }
         let usable = |ip: &IpAddr| options.usable_addresses.as_ref().is_none_or(|usable| usable.contains(ip));
         match address.value.parse::<IpAddr>().ok().filter(usable) {
             Some(ip) => {
@@ -250,6 +246,9 @@ fn addresses(gateway: &Gateway, options: &Options, refused: &mut Vec<Problem>) -
                 unusable.push(Problem::new("AddressNotUsable", message));
             }
         }
+    }
+    if options.addresses_in_front {
+        return Addresses { binds: vec![None], shown, unusable: None };
     }
     if default_wanted {
         binds.push(None);

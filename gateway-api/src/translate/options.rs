@@ -24,6 +24,9 @@ pub struct Options {
     pub usable_addresses: Option<BTreeSet<IpAddr>>,
     /// Where a Gateway that asks for no address is reached.
     pub default_addresses: Vec<IpAddr>,
+    /// Addresses are those of what stands in front of the proxies, such as a Service: listeners bind every address of
+    /// their pod, and whoever provisions says later what a Gateway's addresses are.
+    pub addresses_in_front: bool,
 }
 
 impl Default for Options {
@@ -36,11 +39,17 @@ impl Default for Options {
             shared_host: false,
             usable_addresses: None,
             default_addresses: vec![],
+            addresses_in_front: false,
         }
     }
 }
 
 impl Options {
+    /// In a cluster, where each Gateway's proxies have a Service in front of them.
+    pub fn cluster() -> Self {
+        Self { addresses_in_front: true, ..Self::default() }
+    }
+
     /// On one machine, configured from a directory, reached at these addresses.
     pub fn standalone(default_addresses: Vec<IpAddr>) -> Self {
         Self {

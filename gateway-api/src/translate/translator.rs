@@ -467,7 +467,9 @@ impl Touched {
             Kind::Service | Kind::XBackend => {
                 self.backends.insert(BackendName { kind: key.kind, name: Name::from(&key) });
             }
-            Kind::GatewayClass | Kind::Gateway | Kind::ListenerSet => self.front = true,
+            Kind::GatewayClass | Kind::Gateway | Kind::ListenerSet | Kind::GatewayParameters => {
+                self.front = true
+            }
             Kind::Namespace => (self.front, self.all_routes) = (true, true),
             Kind::ReferenceGrant => (self.front, self.all_routes, self.x_backends) = (true, true, true),
             Kind::BackendTLSPolicy => self.policies = true,

@@ -15,7 +15,7 @@ struct Place {
     world: Option<&'static [&'static str]>,
 }
 
-const PLACES: [Place; 12] = [
+const PLACES: [Place; 13] = [
     Place {
         directory: "dataplane/config",
         name: "ringway-config",
@@ -40,6 +40,7 @@ const PLACES: [Place; 12] = [
             "regex",
             "rustls-pki-types",
             "saphyr-parser",
+            "schemars",
             "serde",
             "serde_json",
             "serde_path_to_error",
@@ -54,10 +55,17 @@ const PLACES: [Place; 12] = [
         world: None,
     },
     Place { directory: "controlplane/wire", name: "ringway-wire", ours: &["ringway-config"], world: None },
+    // Knows nothing of files, Kubernetes or Gateway API objects, and nothing of how traffic is carried.
+    Place {
+        directory: "controlplane/subscriber",
+        name: "ringway-subscriber",
+        ours: &["ringway-config", "ringway-wire"],
+        world: None,
+    },
     Place {
         directory: "controlplane/controller",
         name: "ringway-controller",
-        ours: &["ringway-config", "ringway-gateway-api"],
+        ours: &["ringway-config", "ringway-gateway-api", "ringway-wire"],
         world: None,
     },
     Place { directory: "cli", name: "ringway", ours: SHIPPED, world: None },
@@ -82,6 +90,7 @@ const SHIPPED: &[&str] = &[
     "ringway-gateway-api",
     "ringway-perf",
     "ringway-proxy",
+    "ringway-subscriber",
     "ringway-wire",
 ];
 

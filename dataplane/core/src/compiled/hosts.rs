@@ -66,6 +66,11 @@ impl<T> HostMap<T> {
         self.covering(host).next()
     }
 
+    /// Every value, in no order.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.exact.values().chain(self.wildcard.values()).chain(self.any.as_ref())
+    }
+
     /// Every pattern with its value, most specific first.
     pub(crate) fn all(&self) -> Vec<(HostPattern, &T)> {
         let exact = self.exact.iter().map(|(host, value)| (HostPattern::Exact(Arc::clone(host)), value));

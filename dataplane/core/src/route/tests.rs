@@ -196,6 +196,7 @@ fn a_handshake_is_for_the_most_specific_listener_of_its_server_name_or_refused()
         SniChoice::Terminate(listener) => format!("terminate {}", listener.key),
         SniChoice::Passthrough(listener) => format!("pass {}", listener.key),
         SniChoice::Refuse => "refuse".into(),
+        SniChoice::Close => "close".into(),
     };
     let narrow = view(listeners.clone(), routes.clone());
     for (sni, choice, goes) in [
@@ -209,6 +210,10 @@ fn a_handshake_is_for_the_most_specific_listener_of_its_server_name_or_refused()
         assert_eq!(chosen(&narrow, sni), choice, "{sni:?}");
         assert_eq!(l4_outcome(&narrow.tcp(&bind(443), sni, 0)), goes, "{sni:?}");
     }
+    // Where nobody speaks TLS nobody refuses in TLS.
+    let passing = view(listeners[..1].to_vec(), routes.clone());
+    assert_eq!(chosen(&passing, Some("other.org")), "close");
+    assert_eq!(chosen(&passing, None), "close");
     listeners.push(listener("rest", 443, ListenerProtocol::TlsPassthrough, ""));
     let broad = view(listeners, routes);
     assert_eq!(chosen(&broad, None), "pass rest");

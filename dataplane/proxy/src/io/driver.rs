@@ -24,6 +24,8 @@ pub enum Driver {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DriverChoice {
     kind: Kind,
+    /// Whether a core that gets no ring of its own after all may go on with epoll.
+    may_fall_back: bool,
     /// In one word, for `ringway_driver_info`.
     pub cause: Cause,
     /// In words, for the log.
@@ -88,13 +90,11 @@ const RING_ENTRIES: u32 = 1024;
 const RING_COMPLETIONS: u32 = 16 * RING_ENTRIES;
 
 impl Driver {
-    /// Tries what was asked for. Run it on a thread of its own: it builds and drops a ring.
-    pub fn choose(self) -> io::Result<DriverChoice> {
+    /// Tries what was asked for. Run it on a thread of its own: it builds a ring for each core, and drops them.
+    pub fn choose(self, cores: usize) -> io::Result<DriverChoice> {
         match self {
-            Self::Epoll => {
-                Ok(DriverChoice { kind: Kind::Epoll, cause: Cause::Asked, reason: "asked for".into() })
-            }
-            Self::IoUring => ring().map_err(|error| {
+            Self::Epoll => Ok(DriverChoice::new(Kind::Epoll, Cause::Asked, "asked for".into())),
+            Self::IoUring => rings(cores).map_err(|error| {
                 io::Error::new(
                     error.kind(),
                     format!(
@@ -103,16 +103,22 @@ impl Driver {
                     ),
                 )
             }),
-            Self::Auto => Ok(ring().unwrap_or_else(|error| DriverChoice {
-                kind: Kind::Epoll,
-                cause: Cause::of(&error),
-                reason: format!("io_uring cannot be used: {error}"),
-            })),
+            Self::Auto => Ok(match rings(cores) {
+                Ok(choice) => DriverChoice { may_fall_back: true, ..choice },
+                Err(error) => {
+                    let reason = format!("io_uring cannot be used: {error}");
+                    DriverChoice::new(Kind::Epoll, Cause::of(&error), reason)
+                }
+            }),
         }
     }
 }
 
 impl DriverChoice {
+    fn new(kind: Kind, cause: Cause, reason: String) -> Self {
+        Self { kind, may_fall_back: false, cause, reason }
+    }
+
     /// `io_uring` or `epoll`.
     pub fn name(&self) -> &'static str {
         match self.kind {
@@ -122,20 +128,20 @@ impl DriverChoice {
     }
 }
 
-fn ring() -> io::Result<DriverChoice> {
-    let refused = match builder(Kind::Ring).build() {
+/// As many rings at once as there are cores: their memory counts against the user's limit of locked memory, which
+/// all processes of the user share, so that one may be had and the next not.
+fn rings(cores: usize) -> io::Result<DriverChoice> {
+    let try_out = |kind| (0..cores.max(1)).map(|_| builder(kind).build()).collect::<io::Result<Vec<_>>>();
+    let refused = match try_out(Kind::Ring) {
         Ok(_) => {
-            return Ok(DriverChoice {
-                kind: Kind::Ring,
-                cause: Cause::Permitted,
-                reason: "permitted by kernel and policy".into(),
-            });
+            let reason = "permitted by kernel and policy".into();
+            return Ok(DriverChoice::new(Kind::Ring, Cause::Permitted, reason));
         }
         Err(error) => error,
     };
-    builder(Kind::PlainRing).build()?;
+    try_out(Kind::PlainRing)?;
     let reason = format!("permitted, but without our flags ({refused}): a kernel before 6.0");
-    Ok(DriverChoice { kind: Kind::PlainRing, cause: Cause::OldKernel, reason })
+    Ok(DriverChoice::new(Kind::PlainRing, Cause::OldKernel, reason))
 }
 
 fn builder(kind: Kind) -> RuntimeBuilder<monoio::time::TimeDriver<IoUringDriver>> {
@@ -150,10 +156,20 @@ fn builder(kind: Kind) -> RuntimeBuilder<monoio::time::TimeDriver<IoUringDriver>
 
 /// Runs a core's main future on this thread until it ends.
 pub(crate) fn run_on(choice: &DriverChoice, main: impl Future<Output = ()>) -> io::Result<()> {
-    match choice.kind {
-        Kind::Ring | Kind::PlainRing => builder(choice.kind).build()?.block_on(main),
-        Kind::Epoll => RuntimeBuilder::<LegacyDriver>::new().enable_timer().build()?.block_on(main),
+    if choice.kind != Kind::Epoll {
+        match builder(choice.kind).build() {
+            Ok(mut ring) => {
+                ring.block_on(main);
+                return Ok(());
+            }
+            // Another process of the same user was faster: better a slower core than none.
+            Err(error) if choice.may_fall_back => {
+                tracing::warn!(%error, "a data thread gets no ring of its own any more; it goes on with epoll");
+            }
+            Err(error) => return Err(error),
+        }
     }
+    RuntimeBuilder::<LegacyDriver>::new().enable_timer().build()?.block_on(main);
     Ok(())
 }
 

@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn a_panic_ends_its_task_alone_and_is_counted() {
         for driver in [Driver::IoUring, Driver::Epoll] {
-            let choice = driver.choose().unwrap();
+            let choice = driver.choose(1).unwrap();
             let counted = Rc::new(Cell::new(0));
             let seen = Rc::clone(&counted);
             let ran = run_on(&choice, async move {
