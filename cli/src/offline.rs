@@ -153,7 +153,9 @@ mod tests {
         let mut seen = 0;
         for entry in std::fs::read_dir(examples).unwrap() {
             let offline = Offline::read(&[entry.unwrap().path()], options(false)).unwrap();
-            assert_eq!(offline.findings, vec![]);
+            // A Deployment beside the rest is for others, and says so.
+            let told = offline.findings.iter().filter(|finding| finding.severity != Severity::Notice);
+            assert_eq!(told.collect::<Vec<_>>(), Vec::<&Finding>::new());
             let config = offline.translation.config;
             assert!(!config.listeners.is_empty() && !config.routes.is_empty() && !config.clusters.is_empty());
             seen += 1;
