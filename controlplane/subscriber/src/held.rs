@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use ringway_config::{Applied, Config, Delta, PlaneProblem, ResourceKey};
+use ringway_config::{Applied, Config, Delta, PlaneProblem, Resource, ResourceKey};
 use ringway_wire::proto::{
     Acknowledgement, Batch, Digest, FailedBind, Heartbeat, Held as HeldName, Kind, Name, Position, Refusal,
 };
@@ -47,10 +47,20 @@ pub(crate) struct Held {
     pending: Pending,
 }
 
+/// A change that has begun. Nothing of it counts before its end: a stream that breaks leaves what was there.
 #[derive(Debug, Default)]
 struct Pending {
-    delta: Delta,
+    told: Vec<Told>,
     bytes: usize,
+}
+
+/// What a change says of one resource.
+#[derive(Debug)]
+enum Told {
+    Good(Resource, Version),
+    Refused(ResourceKey, Version, String),
+    Unknown(String),
+    Removed(ResourceKey),
 }
 
 impl Held {
@@ -102,40 +112,35 @@ impl Held {
         if self.pending.bytes > CHANGE_BYTES_MAX {
             return Err(Fault::TooLarge);
         }
-        for bytes in batch.set {
-            self.set(bytes);
-        }
-        for name in &batch.removed {
-            // A name that nobody here knows is of nothing that is here.
-            if let Ok(key) = decode_name(name) {
-                self.versions.remove(&key);
-                self.refused.remove(&key);
-                self.pending.delta.removed.push(key);
-            }
-        }
+        self.pending.told.extend(batch.set.into_iter().map(told));
+        // A name that nobody here knows is of nothing that is here.
+        let removed = batch.removed.iter().filter_map(|name| decode_name(name).ok());
+        self.pending.told.extend(removed.map(Told::Removed));
         if !batch.ends {
             return Ok(None);
         }
         self.positions = batch.position;
-        let delta = std::mem::take(&mut self.pending).delta;
+        let mut delta = Delta::default();
+        for told in std::mem::take(&mut self.pending).told {
+            match told {
+                Told::Good(resource, version) => {
+                    let key = resource.key();
+                    self.refused.remove(&key);
+                    self.versions.insert(key, version);
+                    delta.set.push(resource);
+                }
+                Told::Refused(key, version, reason) => drop(self.refused.insert(key, (version, reason))),
+                Told::Unknown(reason) if self.unknown.len() < UNKNOWN_MAX => self.unknown.push(reason),
+                Told::Unknown(_) => {}
+                Told::Removed(key) => {
+                    self.versions.remove(&key);
+                    self.refused.remove(&key);
+                    delta.removed.push(key);
+                }
+            }
+        }
         self.config.apply(delta.clone());
         Ok(Some(delta))
-    }
-
-    fn set(&mut self, bytes: Bytes) {
-        let version = Version::of(&bytes);
-        let name = name_of(&bytes).and_then(|name| decode_name(&name).ok());
-        match (decode(bytes), name) {
-            (Ok(resource), _) => {
-                let key = resource.key();
-                self.refused.remove(&key);
-                self.versions.insert(key, version);
-                self.pending.delta.set.push(resource);
-            }
-            (Err(error), Some(key)) => drop(self.refused.insert(key, (version, error.to_string()))),
-            (Err(error), None) if self.unknown.len() < UNKNOWN_MAX => self.unknown.push(error.to_string()),
-            (Err(_), None) => {}
-        }
     }
 
     /// What to answer to the last batch, by what came of it.
@@ -167,8 +172,9 @@ impl Held {
     /// Compares what the controller says this proxy should have with what it was told. Kinds that nobody here knows are
     /// no difference.
     pub(crate) fn check(&self, beat: &Heartbeat) -> Result<(), Fault> {
-        // Before the first batch there is nothing to compare: the controller itself waits for something.
-        if beat.batch == 0 {
+        // Before the first batch there is nothing to compare: the controller itself waits for something. Within a change,
+        // what was told does not count yet; the next beat finds it whole.
+        if beat.batch == 0 || (beat.batch == self.number && !self.pending.told.is_empty()) {
             return Ok(());
         }
         let mut told = Digests::default();
@@ -188,11 +194,21 @@ impl Held {
     }
 }
 
+fn told(bytes: Bytes) -> Told {
+    let version = Version::of(&bytes);
+    let name = name_of(&bytes).and_then(|name| decode_name(&name).ok());
+    match (decode(bytes), name) {
+        (Ok(resource), _) => Told::Good(resource, version),
+        (Err(error), Some(key)) => Told::Refused(key, version, error.to_string()),
+        (Err(error), None) => Told::Unknown(error.to_string()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use ringway_config::{EndpointSet, EndpointSetKey, EndpointSource, Resource};
+    use ringway_config::{EndpointSet, EndpointSetKey, EndpointSource};
     use ringway_wire::encode;
     use ringway_wire::proto::{self, EndpointSet as Wire, endpoint_set, resource};
 
