@@ -187,3 +187,116 @@ impl Held {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ringway_config::{EndpointSet, EndpointSetKey, EndpointSource, Resource};
+    use ringway_wire::encode;
+    use ringway_wire::proto::{self, EndpointSet as Wire, endpoint_set, resource};
+
+    use super::*;
+
+    fn set(name: &str, port: u16) -> Resource {
+        let source = EndpointSource::Dns { host: "a.b".into(), port };
+        Resource::EndpointSet(Arc::new(EndpointSet { key: EndpointSetKey::new(name), source }))
+    }
+
+    /// A resource with a name and nothing that makes sense.
+    fn broken(name: &str) -> Bytes {
+        let source = endpoint_set::Source::Dns(endpoint_set::Dns { host: String::new(), port: 1 });
+        let kind = resource::Kind::EndpointSet(Wire { key: name.into(), source: Some(source) });
+        prost::Message::encode_to_vec(&proto::Resource { kind: Some(kind) }).into()
+    }
+
+    fn batch(number: u64, set: Vec<Bytes>, ends: bool) -> Batch {
+        Batch { number, set, ends, ..Batch::default() }
+    }
+
+    fn name(name: &str) -> ResourceKey {
+        ResourceKey::EndpointSet(EndpointSetKey::new(name))
+    }
+
+    fn beat(batch: u64, resources: &[(&str, Bytes)]) -> Heartbeat {
+        let mut digests = Digests::default();
+        resources.iter().for_each(|(key, bytes)| digests.add(&encode_name(&name(key)), Version::of(bytes)));
+        Heartbeat { batch, digests: digests.to_wire() }
+    }
+
+    #[test]
+    fn a_change_counts_at_its_end_and_as_a_whole() {
+        let mut held = Held::default();
+        assert!(held.begin().is_empty());
+        assert_eq!(held.take(batch(1, vec![encode(&set("a", 1))], false)), Ok(None));
+        assert_eq!(held.config(), &Config::default());
+        let delta = held.take(batch(2, vec![encode(&set("b", 1))], true)).unwrap().unwrap();
+        assert_eq!(delta.set, [set("a", 1), set("b", 1)]);
+        assert_eq!(held.answer(&Applied::default()).batch, 2);
+        assert_eq!(held.take(batch(4, vec![], true)), Err(Fault::Gap { came: 4, after: 2 }));
+    }
+
+    #[test]
+    fn half_a_change_is_forgotten_when_the_stream_ends() {
+        let mut held = Held::default();
+        held.begin();
+        held.take(batch(1, vec![encode(&set("a", 1))], true)).unwrap();
+        held.take(batch(2, vec![encode(&set("a", 2)), encode(&set("b", 1))], false)).unwrap();
+        let again = held.begin();
+        let versions: Vec<_> = again.iter().map(|it| (it.name.clone().unwrap().key, it.version)).collect();
+        assert_eq!(versions, [("a".to_owned(), Version::of(&encode(&set("a", 1))).to_wire())]);
+    }
+
+    #[test]
+    fn a_refused_resource_keeps_its_last_good_version_and_all_else_is_applied() {
+        let mut held = Held::default();
+        held.begin();
+        held.take(batch(1, vec![encode(&set("a", 1))], true)).unwrap();
+        let delta = held.take(batch(2, vec![broken("a"), encode(&set("b", 1))], true)).unwrap().unwrap();
+        assert_eq!(delta.set, [set("b", 1)]);
+        assert_eq!(held.config().resources().collect::<Vec<_>>(), [set("a", 1), set("b", 1)]);
+        let answer = held.answer(&Applied::default());
+        assert_eq!(answer.refusals.len(), 1);
+        assert_eq!(answer.refusals[0].name, Some(encode_name(&name("a"))));
+        // It was told, so that is no difference; and it does not claim to have it.
+        let told = [("a", broken("a")), ("b", encode(&set("b", 1)))];
+        assert_eq!(held.check(&beat(2, &told)), Ok(()));
+        let good = held.begin();
+        assert_eq!(good[0].version, Version::of(&encode(&set("a", 1))).to_wire());
+
+        held.take(batch(1, vec![encode(&set("a", 3))], true)).unwrap();
+        assert!(held.answer(&Applied::default()).refusals.is_empty());
+    }
+
+    #[test]
+    fn a_resource_of_a_newer_kind_is_refused_without_a_name_and_is_no_difference() {
+        let mut held = Held::default();
+        held.begin();
+        // Field 99, a message: a kind that is not there yet.
+        let newer = Bytes::from_static(&[0x9a, 0x06, 0x00]);
+        held.take(batch(1, vec![newer, encode(&set("a", 1))], true)).unwrap();
+        let answer = held.answer(&Applied::default());
+        assert_eq!((answer.refusals.len(), &answer.refusals[0].name), (1, &None));
+        let mut beat = beat(1, &[("a", encode(&set("a", 1)))]);
+        beat.digests.push(Digest { kind: 99, count: 1, sum: 7 });
+        assert_eq!(held.check(&beat), Ok(()));
+    }
+
+    #[test]
+    fn a_difference_is_noticed() {
+        let mut held = Held::default();
+        held.begin();
+        assert_eq!(held.check(&beat(0, &[("x", Bytes::new())])), Ok(()), "the controller itself waits");
+        held.take(batch(1, vec![encode(&set("a", 1))], true)).unwrap();
+        assert_eq!(held.check(&beat(1, &[("a", encode(&set("a", 1)))])), Ok(()));
+        assert_eq!(held.check(&beat(1, &[("a", encode(&set("a", 2)))])), Err(Fault::Differs));
+        assert_eq!(held.check(&beat(2, &[("a", encode(&set("a", 1)))])), Err(Fault::Differs));
+        assert_eq!(held.check(&beat(1, &[])), Err(Fault::Differs));
+    }
+
+    #[test]
+    fn what_came_from_a_file_is_told_as_it_is_understood() {
+        let held = Held::resumed(vec![encode(&set("a", 1)), broken("b")], vec![]);
+        assert_eq!(held.config().resources().collect::<Vec<_>>(), [set("a", 1)]);
+    }
+}

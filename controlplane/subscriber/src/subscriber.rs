@@ -20,8 +20,8 @@ use crate::held::{Fault, Held, Refused};
 use crate::keep::{self, KeepError};
 use crate::limits::{RETRY_BINDS, SILENCE_MAX};
 
-/// How long changes are gathered before the file is written.
-const KEEP_AFTER: Duration = Duration::from_secs(1);
+/// How often the file is written at most, however many changes there are.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// What a proxy has and from where.
 #[derive(Clone, Debug, Default)]
@@ -61,6 +61,8 @@ pub struct Subscriber<D> {
     keeping: Option<JoinHandle<Result<(), KeepError>>>,
     /// When what is in force should be in the file.
     keep_at: Option<Instant>,
+    /// When it was last begun to be written.
+    kept_at: Option<Instant>,
     /// When listeners without a socket are tried again.
     retry_at: Option<Instant>,
     report: watch::Sender<Report>,
@@ -92,6 +94,7 @@ impl<D: DataPlane> Subscriber<D> {
             backoff: Backoff::default(),
             keeping: None,
             keep_at: None,
+            kept_at: None,
             retry_at: None,
             report,
         };
@@ -227,7 +230,8 @@ impl<D: DataPlane> Subscriber<D> {
         }
         self.report.send_modify(|report| report.refused = refused);
         if self.settings.last_good.is_some() {
-            self.keep_at.get_or_insert(Instant::now() + if first { Duration::ZERO } else { KEEP_AFTER });
+            let rested = self.kept_at.map(|kept| kept + KEEP_EVERY);
+            self.keep_at.get_or_insert(rested.unwrap_or_else(Instant::now));
         }
         let generation = self.applied.generation;
         tracing::info!(generation, set, removed, took = ?started.elapsed(), "configuration is live");
@@ -288,6 +292,7 @@ impl<D: DataPlane> Subscriber<D> {
     /// Begins to write the file: a slow disk must not hold up the stream.
     fn keep(&mut self) {
         self.keep_at = None;
+        self.kept_at = Some(Instant::now());
         if let Some(path) = self.settings.last_good.clone() {
             let (gateway, config) = (self.settings.gateway.clone(), self.held.config().clone());
             let positions = self.held.positions().to_vec();
