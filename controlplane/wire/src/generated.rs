@@ -722,15 +722,15 @@ pub struct Position {
     #[prost(string, tag = "2")]
     pub resource_version: ::prost::alloc::string::String,
 }
-/// The answer to a batch: all of it is in force but what is refused.
+/// The answer to a batch that ends: all of it is in force but what is refused. It may be given again, with news.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Acknowledgement {
     #[prost(uint64, tag = "1")]
     pub batch: u64,
-    /// Resources that are not in force. The last good version of each is.
+    /// All resources that are not in force as they were last told. The last good version of each is.
     #[prost(message, repeated, tag = "2")]
     pub refusals: ::prost::alloc::vec::Vec<Refusal>,
-    /// Listeners that have no socket.
+    /// All listeners that have no socket.
     #[prost(message, repeated, tag = "3")]
     pub failed_binds: ::prost::alloc::vec::Vec<FailedBind>,
 }
