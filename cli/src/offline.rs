@@ -109,6 +109,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use ringway_gateway_api::validate::Code;
+
     use crate::oneline;
 
     #[test]
@@ -117,7 +119,12 @@ mod tests {
         let mut seen = 0;
         for entry in std::fs::read_dir(examples).unwrap() {
             let offline = Offline::read(&[entry.unwrap().path()], options(false)).unwrap();
-            assert_eq!((offline.unreadable, offline.findings), (vec![], vec![]));
+            // An example for a cluster holds its backends as well, whose kinds are not for us.
+            let mut findings = offline.findings;
+            findings.retain(|finding| {
+                finding.code != Code::KindSkipped || !finding.place.source.contains("/kubernetes/")
+            });
+            assert_eq!((offline.unreadable, findings), (vec![], vec![]));
             let config = offline.translation.config;
             assert!(!config.listeners.is_empty() && !config.routes.is_empty() && !config.clusters.is_empty());
             seen += 1;
