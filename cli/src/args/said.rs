@@ -517,6 +517,8 @@ pub(crate) struct DemoBackend {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use clap::CommandFactory;
 
     use super::*;

@@ -73,6 +73,9 @@ struct Told {
     at: Instant,
 }
 
+/// What is asked of the API server about objects, and not answered yet.
+type Running<T> = FuturesUnordered<BoxFuture<'static, (ObjectKey, Result<T, Error>)>>;
+
 struct Follower<S> {
     settings: Settings,
     serving: S,
@@ -87,9 +90,9 @@ struct Follower<S> {
     /// Gateways whose proxies are to be looked at.
     yard: Desk,
     provisioned: BTreeMap<ObjectKey, Provisioned>,
-    passes: FuturesUnordered<BoxFuture<'static, (ObjectKey, Result<Vec<Refusal>, Error>)>>,
+    passes: Running<Vec<Refusal>>,
     bundle: Option<String>,
-    writes: FuturesUnordered<BoxFuture<'static, (ObjectKey, Result<Outcome, Error>)>>,
+    writes: Running<Outcome>,
     complained: BTreeSet<ObjectKey>,
 }
 
@@ -337,6 +340,12 @@ impl<S: Serving> Follower<S> {
                 Object::GatewayClass(_) => class::complete(wanted, self.bundle.as_deref()),
                 Object::Gateway(_) => {
                     let was_programmed = programmed::is_programmed(&held.record.status());
+                    let provisioned = self.provisioned.get(key);
+                    // After a restart it is not known yet where it is reached: what was said stands until it is.
+                    if was_programmed && provisioned.is_some_and(|provisioned| provisioned.refusals.is_none())
+                    {
+                        return None;
+                    }
                     let addresses = provisioner::reached(&self.translator, key, self.provisioned.get(key));
                     programmed::complete(wanted, &addresses, &self.progress(key), was_programmed);
                 }

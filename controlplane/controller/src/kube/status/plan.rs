@@ -82,7 +82,7 @@ fn list(
     for (index, entry) in entries.iter_mut().enumerate() {
         let reference = defaulted(&entry[about]);
         let same = |before: &&Value| defaulted(&before[about]) == reference;
-        verdict.changed |= !own.get(index).is_some_and(|before| same(&before));
+        verdict.changed |= !own.get(index).is_some_and(same);
         let before = own.iter().copied().find(|before| same(before)).unwrap_or(&Value::Null);
         settle(entry, before, now, &mut verdict);
     }
