@@ -549,7 +549,8 @@ mod tests {
     #[test]
     fn the_document_lists_every_flag_that_has_a_variable() {
         let section = |name: &str| {
-            let (_, section) = include_str!("../../../docs/cli.md").split_once(&*format!("## Flags of `{name}`"))?;
+            let (_, section) =
+                include_str!("../../../docs/cli.md").split_once(&*format!("## Flags of `{name}`"))?;
             section.split("\n## ").next()
         };
         let variable = |line: &str| -> Vec<String> {
@@ -557,7 +558,8 @@ mod tests {
             words.filter(|word| word.starts_with("RINGWAY_")).map(str::to_owned).collect()
         };
         let written = |name: &str| -> BTreeSet<String> {
-            let rows = section(name).expect("a section of its own").lines().filter(|line| line.starts_with("| `"));
+            let rows =
+                section(name).expect("a section of its own").lines().filter(|line| line.starts_with("| `"));
             rows.flat_map(&variable).collect()
         };
         let said = Said::command();
@@ -570,7 +572,8 @@ mod tests {
         // What the others have in common with it stands there only.
         for name in ["proxy", "controller"] {
             let here = written(name);
-            let missing: Vec<_> = expected(name).into_iter().filter(|it| !here.contains(it) && !run.contains(it)).collect();
+            let missing: Vec<_> =
+                expected(name).into_iter().filter(|it| !here.contains(it) && !run.contains(it)).collect();
             assert_eq!(missing, Vec::<String>::new(), "{name}");
             assert!(here.is_subset(&expected(name)), "{name}: {here:?}");
         }
