@@ -186,6 +186,6 @@ mod tests {
         for (code, expected) in [(1, "forbidden"), (13, "forbidden"), (38, "missing"), (12, "failed")] {
             assert_eq!(Cause::of(&io::Error::from_raw_os_error(code)).name(), expected, "{code}");
         }
-        assert_eq!(Driver::Epoll.choose().unwrap().cause, Cause::Asked);
+        assert_eq!(Driver::Epoll.choose(1).unwrap().cause, Cause::Asked);
     }
 }
