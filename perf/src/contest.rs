@@ -49,6 +49,11 @@ pub(crate) fn compare(said: &Compare) -> Result<ExitCode, RunError> {
         fs::write(file, serde_json::to_vec_pretty(&compared).map_err(io::Error::from)?)?;
     }
     write!(io::stdout(), "{}", compared.markdown())?;
+    let rounds = compared.outcomes.first().map_or(0, |(_, runs)| runs.len());
+    if rounds < said.rounds.into() {
+        say(&format!("interrupted after {rounds} of {} rounds", said.rounds));
+        return Ok(ExitCode::from(exit::INVALID));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -136,11 +141,10 @@ pub(crate) fn peers(said: &Peers) -> Result<ExitCode, RunError> {
         say(&format!("written to {files}.md and .json"));
     }
     write!(io::stdout(), "{markdown}")?;
-    let sound = results
-        .rows
-        .iter()
-        .all(|row| row.entries.iter().all(|(_, entry)| entry.rounds.iter().all(Option::is_some)));
-    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(exit::INVALID) })
+    if results.interrupted {
+        say("interrupted: not all of it was measured");
+    }
+    Ok(if results.sound() { ExitCode::SUCCESS } else { ExitCode::from(exit::INVALID) })
 }
 
 /// What was typed, without the place of the program.
@@ -149,11 +153,13 @@ fn command() -> String {
     format!("ringway {}", words.join(" "))
 }
 
-/// Writes both files under the day's name. Results of another machine of the same day are not overwritten.
+/// Writes both files under the day's name. Results of another machine of the same day are not overwritten, nor whole ones
+/// by those of a comparison that was interrupted.
 fn write(results: &Results, markdown: &str, directory: &Path) -> io::Result<String> {
     fs::create_dir_all(directory)?;
     let day = results.started.get(..10).unwrap_or("undated");
-    let mut name = directory.join(day);
+    let day = if results.interrupted { format!("{day}-interrupted") } else { day.to_owned() };
+    let mut name = directory.join(&day);
     let theirs = |path: &Path| -> Option<Machine> {
         Some(
             serde_json::from_str::<Results>(&fs::read_to_string(path.with_extension("json")).ok()?)

@@ -85,6 +85,17 @@ pub struct RowResult {
     pub entries: Vec<(String, Entry)>,
 }
 
+impl Results {
+    /// Whether all that was to be measured was, and counts.
+    pub fn sound(&self) -> bool {
+        let entries = self.rows.iter().flat_map(|row| &row.entries);
+        !self.interrupted
+            && entries.into_iter().all(|(_, entry)| {
+                entry.rounds.len() == self.rounds && entry.rounds.iter().all(Option::is_some)
+            })
+    }
+}
+
 impl RowResult {
     fn entry(&self, name: &str) -> Option<&Entry> {
         self.entries.iter().find(|(known, _)| known == name).map(|(_, entry)| entry)
@@ -141,6 +152,9 @@ pub struct Results {
     pub rounds: usize,
     /// Recorded seconds of each run.
     pub seconds: f64,
+    /// Whether it was ended before all was measured.
+    #[serde(default)]
+    pub interrupted: bool,
     /// In the order in which they ran.
     pub rows: Vec<RowResult>,
 }
@@ -157,6 +171,9 @@ impl Results {
     fn write(&self, to: &mut String) -> std::fmt::Result {
         writeln!(to, "# Contestants side by side, {}\n", self.started.get(..10).unwrap_or(&self.started))?;
         writeln!(to, "    {}\n", self.command)?;
+        if self.interrupted {
+            writeln!(to, "**Interrupted: rows and rounds are missing.**\n")?;
+        }
         writeln!(
             to,
             "Each of {} rounds ran all contestants of a row one after another, in turning order, a fresh process each, \
@@ -281,6 +298,36 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("ringway costs 0.81 x floor: the floor is wrong"), "{text}");
+    }
+
+    fn results(entry: Entry) -> Results {
+        let row = RowResult {
+            name: "W1 HTTP/1.1, max".into(),
+            unit: Unit::MicrosecondsPerRequest,
+            entries: vec![("nginx".into(), entry)],
+        };
+        Results {
+            started: "2026-03-01T12:00:00Z".into(),
+            command: "ringway perf peers".into(),
+            machine: Machine::default(),
+            versions: BTreeMap::new(),
+            missing: Vec::new(),
+            rounds: 2,
+            seconds: 1.0,
+            interrupted: false,
+            rows: vec![row],
+        }
+    }
+
+    #[test]
+    fn results_are_sound_if_all_of_it_was_measured_and_counts() {
+        let whole = results(entry(&[1.0, 2.0]));
+        assert!(whole.sound() && !whole.markdown().contains("Interrupted"));
+        assert!(!results(entry(&[1.0])).sound(), "a round did not come");
+        assert!(!results(Entry { rounds: vec![None, None], ..Entry::default() }).sound());
+        let interrupted = Results { interrupted: true, ..whole };
+        assert!(!interrupted.sound());
+        assert!(interrupted.markdown().contains("**Interrupted: rows and rounds are missing.**"));
     }
 
     #[test]
