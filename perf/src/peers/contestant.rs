@@ -217,19 +217,21 @@ fn install_envoy(scratch: &Path) -> io::Result<PathBuf> {
     Ok(directory.join("envoy"))
 }
 
-/// Starts the processes of a contestant for a shape: `ports` has one for each, and then the backend's.
+/// A port to listen on, and the port to go on to.
+pub(crate) type Hop = (u16, u16);
+
+/// Starts the processes of a contestant for a shape, each with its hop.
 pub(crate) fn start(
     contestant: Contestant,
     shape: Shape,
     programs: &Programs,
     directory: &Path,
-    ports: &[u16],
+    hops: &[Hop],
 ) -> Result<Vec<Started>, StartError> {
     let failed = |source| StartError::Run { program: contestant.name().into(), source };
     let mut processes = Vec::new();
     // From the backend's side, so that each finds the next one listening.
-    for (place, configuration) in shape.configurations().iter().enumerate().rev() {
-        let (listen, to) = (ports[place], ports[place + 1]);
+    for (configuration, (listen, to)) in shape.configurations().iter().zip(hops.iter().copied()).rev() {
         let log = directory.join(format!("{configuration}.log"));
         let mut process = match contestant.files() {
             None => {

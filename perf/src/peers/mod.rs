@@ -3,6 +3,7 @@
 //! Nothing here knows one contestant from another: each is files in `perf/peers/` and a process that is started with
 //! them, ringway too. A run counts only if nothing speaks against it (`check.rs`).
 
+mod agreed;
 mod certificates;
 mod check;
 mod contestant;
@@ -91,6 +92,7 @@ pub fn compare(
         interrupted: false,
         rows: Vec::new(),
     };
+    let mut agreed: BTreeMap<(&str, rows::Shape), String> = BTreeMap::new();
     for row in rows {
         if results.interrupted {
             break;
@@ -98,6 +100,15 @@ pub fn compare(
         let able: Vec<Contestant> =
             contestants.iter().copied().filter(|contestant| contestant.can(&row)).collect();
         let mut entries = vec![Entry::default(); able.len()];
+        if row.shape.hides_tls() {
+            for (contestant, entry) in able.iter().zip(&mut entries) {
+                let known = agreed.entry((contestant.name(), row.shape)).or_insert_with(|| {
+                    measure::agreed(*contestant, &row, &programs, scratch.path())
+                        .unwrap_or_else(|error| format!("not seen: {error}"))
+                });
+                entry.agreed = Some(known.clone());
+            }
+        }
         'row: for round in 0..asked.rounds {
             for place in statistics::order(able.len(), round) {
                 if stop.load(Ordering::Relaxed) {

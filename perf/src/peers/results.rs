@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
+use super::agreed::EQUAL;
 use super::check;
 use super::rows::Unit;
 use crate::distribution::Distribution;
@@ -60,6 +61,9 @@ pub struct Entry {
     pub rounds: Vec<Option<Figure>>,
     /// Latency of all rounds together.
     pub latency: Distribution,
+    /// The cipher and the key exchange of the TLS that the generator has no part in, if there is any.
+    #[serde(default)]
+    pub agreed: Option<String>,
     /// Why runs were disqualified, and what must be known of the others.
     pub remarks: BTreeMap<String, usize>,
 }
@@ -253,6 +257,22 @@ impl RowResult {
                 remarks.join("; ").replace('|', "/"),
             )?;
         }
+        if self.entries.iter().any(|(_, entry)| entry.agreed.is_some()) {
+            let equal = EQUAL.to_string();
+            let agreed: Vec<String> = self
+                .entries
+                .iter()
+                .filter_map(|(name, entry)| Some((name, entry.agreed.as_ref()?)))
+                .map(|(name, agreed)| {
+                    if *agreed == equal { format!("{name} {agreed}") } else { format!("**{name} {agreed}**") }
+                })
+                .collect();
+            writeln!(
+                to,
+                "\nBehind the first proxy TLS was agreed to be, beside ECDSA P-256: {}.",
+                agreed.join("; ")
+            )?;
+        }
         for objection in self.objections() {
             writeln!(to, "\n**{objection}**")?;
         }
@@ -328,6 +348,18 @@ mod tests {
         let interrupted = Results { interrupted: true, ..whole };
         assert!(!interrupted.sound());
         assert!(interrupted.markdown().contains("**Interrupted: rows and rounds are missing.**"));
+    }
+
+    #[test]
+    fn tls_that_is_not_equal_is_told() {
+        let mut unlike = results(entry(&[1.0, 2.0]));
+        assert!(!unlike.markdown().contains("agreed"));
+        let [row] = &mut unlike.rows[..] else { panic!() };
+        row.entries[0].1.agreed = Some("AES-128-GCM, X25519".into());
+        row.entries.push(("other".into(), entry(&[1.0, 2.0])));
+        row.entries[1].1.agreed = Some("AES-256-GCM, X25519".into());
+        let text = unlike.markdown();
+        assert!(text.contains("P-256: nginx AES-128-GCM, X25519; **other AES-256-GCM, X25519**."), "{text}");
     }
 
     #[test]
