@@ -1,6 +1,7 @@
 //! What a run showed. This is what is written as JSON, compared, gated and reported.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +76,19 @@ pub enum Verdict {
     },
     /// Nothing was answered.
     NoAnswers,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Valid => write!(to, "valid"),
+            Self::GeneratorSaturated { because } => write!(to, "the generator was the limit: {because}"),
+            Self::ServerNotBusy { busy } => {
+                write!(to, "the server's core was not full ({:.0} %)", busy * 100.0)
+            }
+            Self::NoAnswers => write!(to, "nothing was answered"),
+        }
+    }
 }
 
 /// A second of a run.
