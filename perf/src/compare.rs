@@ -124,6 +124,11 @@ impl Compared {
         runs.iter().map(|outcome| metric.of(outcome).filter(|_| counts(outcome))).collect()
     }
 
+    /// Whether there is a round that counts for every contestant.
+    pub fn counts(&self) -> bool {
+        (1..self.outcomes.len()).all(|contestant| self.ratio(contestant, Metric::Latency(5_000)).is_some())
+    }
+
     /// How a contestant's metric stands to the first one's.
     pub fn ratio(&self, contestant: usize, metric: Metric) -> Option<Interval> {
         let ratios = statistics::ratios(&self.rounds(contestant, metric), &self.rounds(0, metric));
@@ -139,11 +144,27 @@ impl Compared {
             }
             let _to_a_string = self.table(metric, &mut text);
         }
+        for (contestant, (name, runs)) in self.outcomes.iter().enumerate() {
+            let counted = self.rounds(contestant, Metric::Rate).iter().flatten().count();
+            if counted < runs.len() {
+                let _to_a_string = writeln!(
+                    text,
+                    "**{name}: {counted} of {} rounds count; in the others nothing was answered or the generator was the limit.**",
+                    runs.len()
+                );
+            }
+        }
         text
     }
 
     fn table(&self, metric: Metric, to: &mut String) -> std::fmt::Result {
-        writeln!(to, "| {} | median | x {} | 95 % interval | noise | |", metric.name(), self.outcomes[0].0)?;
+        writeln!(
+            to,
+            "| {}, {} | median | x {} | 95 % interval | noise | |",
+            metric.name(),
+            metric.unit(),
+            self.outcomes[0].0
+        )?;
         writeln!(to, "|---|---|---|---|---|---|")?;
         let noise = statistics::noise_floor(&self.rounds(0, metric));
         for (contestant, (name, _)) in self.outcomes.iter().enumerate() {
@@ -203,6 +224,17 @@ mod tests {
         let text = compared.markdown();
         assert!(text.contains("| b | 300.") && text.contains("within the noise"), "{text}");
         assert!(!text.contains("cpu"), "what was not measured has no table: {text}");
+    }
+
+    #[test]
+    fn rounds_that_do_not_count_are_told() {
+        let mut compared = Compared { outcomes: vec![runs("a", &[100, 100]), runs("b", &[150, 150])] };
+        assert!(compared.counts() && !compared.markdown().contains("rounds count"));
+        compared.outcomes[1].1[0].verdict = Verdict::NoAnswers;
+        assert!(compared.counts());
+        assert!(compared.markdown().contains("**b: 1 of 2 rounds count;"), "{}", compared.markdown());
+        compared.outcomes[0].1[1].verdict = Verdict::GeneratorSaturated { because: "late".into() };
+        assert!(!compared.counts(), "they have no round in common");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::engine::RunError;
 use crate::find_max::{self, Search};
 use crate::floor::{self, Relay};
 use crate::gate;
-use crate::outcome::{Machine, Outcome};
+use crate::outcome::{Machine, Outcome, Verdict};
 use crate::peers::{self, Comparison, PeersError, Results};
 use crate::run::{exit, interruptible, print};
 
@@ -38,17 +38,27 @@ pub(crate) fn compare(said: &Compare) -> Result<ExitCode, RunError> {
     }
     let compared = compare::run(&contestants, said.rounds.into(), &stop, &mut |round, outcome| {
         say(&format!(
-            "round {}: {}: p50 {:.0} us, p99 {:.0} us",
+            "round {}: {}: p50 {:.0} us, p99 {:.0} us, {}",
             round + 1,
             outcome.name,
             outcome.latency.percentile_us(50.0),
-            outcome.latency.percentile_us(99.0)
+            outcome.latency.percentile_us(99.0),
+            outcome.verdict
         ));
     })?;
     if let Some(file) = &said.first.json {
         fs::write(file, serde_json::to_vec_pretty(&compared).map_err(io::Error::from)?)?;
     }
     write!(io::stdout(), "{}", compared.markdown())?;
+    let rounds = compared.outcomes.first().map_or(0, |(_, runs)| runs.len());
+    if rounds < said.rounds.into() {
+        say(&format!("interrupted after {rounds} of {} rounds", said.rounds));
+        return Ok(ExitCode::from(exit::INVALID));
+    }
+    if !compared.counts() {
+        say("not one round counts for all of them");
+        return Ok(ExitCode::from(exit::INVALID));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -65,13 +75,20 @@ pub(crate) fn find_max(said: &FindMax) -> Result<ExitCode, RunError> {
     let search = Search::new(said.load.rate, said.tries);
     let found = find_max::find(&said.load.plan(), said.slo, search, &stop, &mut |rate, outcome, kept| {
         say(&format!(
-            "{rate:.0}/s: p50 {:.0} us, p99 {:.0} us, {:?}: {}",
+            "{rate:.0}/s: p50 {:.0} us, p99 {:.0} us, {}: {}",
             outcome.latency.percentile_us(50.0),
             outcome.latency.percentile_us(99.0),
             outcome.verdict,
             if kept { "kept" } else { "broken" }
         ));
     })?;
+    if found.limited_by_generator() {
+        writeln!(
+            io::stdout(),
+            "the generator was the limit, not the target: take more threads, or a processor for it"
+        )?;
+        return Ok(ExitCode::from(exit::INVALID));
+    }
     match found.rate {
         Some((rate, true)) => writeln!(io::stdout(), "{rate:.0} requests a second")?,
         Some((rate, false)) => writeln!(io::stdout(), "{rate:.0} requests a second, not confirmed")?,
@@ -98,7 +115,10 @@ pub(crate) fn churn(said: &Churn) -> Result<ExitCode, RunError> {
     for (number, failure) in failed.iter().take(10) {
         writeln!(io::stdout(), "  change {number}: {failure}")?;
     }
-    let sound = failed.is_empty() && churned.outcome.errors.is_empty() && churned.outcome.done > 0;
+    let sound = failed.is_empty()
+        && churned.outcome.errors.is_empty()
+        && churned.outcome.done > 0
+        && !matches!(churned.outcome.verdict, Verdict::GeneratorSaturated { .. });
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(exit::INVALID) })
 }
 
@@ -136,11 +156,10 @@ pub(crate) fn peers(said: &Peers) -> Result<ExitCode, RunError> {
         say(&format!("written to {files}.md and .json"));
     }
     write!(io::stdout(), "{markdown}")?;
-    let sound = results
-        .rows
-        .iter()
-        .all(|row| row.entries.iter().all(|(_, entry)| entry.rounds.iter().all(Option::is_some)));
-    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(exit::INVALID) })
+    if results.interrupted {
+        say("interrupted: not all of it was measured");
+    }
+    Ok(if results.sound() { ExitCode::SUCCESS } else { ExitCode::from(exit::INVALID) })
 }
 
 /// What was typed, without the place of the program.
@@ -149,11 +168,13 @@ fn command() -> String {
     format!("ringway {}", words.join(" "))
 }
 
-/// Writes both files under the day's name. Results of another machine of the same day are not overwritten.
+/// Writes both files under the day's name. Results of another machine of the same day are not overwritten, nor whole ones
+/// by those of a comparison that was interrupted.
 fn write(results: &Results, markdown: &str, directory: &Path) -> io::Result<String> {
     fs::create_dir_all(directory)?;
     let day = results.started.get(..10).unwrap_or("undated");
-    let mut name = directory.join(day);
+    let day = if results.interrupted { format!("{day}-interrupted") } else { day.to_owned() };
+    let mut name = directory.join(&day);
     let theirs = |path: &Path| -> Option<Machine> {
         Some(
             serde_json::from_str::<Results>(&fs::read_to_string(path.with_extension("json")).ok()?)

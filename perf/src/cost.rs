@@ -1,7 +1,8 @@
 //! What processes cost: CPU time and memory, read from `/proc` while they run.
 //!
 //! CPU time is what the scheduler counted in nanoseconds; the coarser counts of the kernel only divide it into user and
-//! system. Threads that have ended keep what they were last seen with, so sums never go back.
+//! system, where there are enough of them. Threads that have ended keep what they were last seen with, so sums never go
+//! back.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -69,7 +70,7 @@ fn threads(process: u32) -> Vec<u32> {
 pub struct Watch {
     watched: Watched,
     /// By thread, as it was last seen.
-    seen: BTreeMap<u32, Usage>,
+    seen: BTreeMap<u32, Account>,
 }
 
 impl Watch {
@@ -85,19 +86,20 @@ impl Watch {
         Ok(Self { watched, seen: BTreeMap::new() })
     }
 
-    /// CPU time since the processes began.
-    pub fn usage(&mut self) -> Usage {
+    /// What the kernel has counted since the processes began.
+    pub fn account(&mut self) -> Account {
         for process in self.watched.processes() {
             for thread in threads(process) {
-                if let Some(usage) = thread_usage(process, thread) {
-                    self.seen.insert(thread, usage);
+                if let Some(account) = thread_account(process, thread) {
+                    self.seen.insert(thread, account);
                 }
             }
         }
-        self.seen.values().fold(Usage::default(), |sum, usage| Usage {
-            user_us: sum.user_us + usage.user_us,
-            system_us: sum.system_us + usage.system_us,
-            io_workers_us: sum.io_workers_us + usage.io_workers_us,
+        self.seen.values().fold(Account::default(), |sum, thread| Account {
+            ran_us: sum.ran_us + thread.ran_us,
+            user_ticks: sum.user_ticks + thread.user_ticks,
+            system_ticks: sum.system_ticks + thread.system_ticks,
+            io_workers_us: sum.io_workers_us + thread.io_workers_us,
         })
     }
 
@@ -116,12 +118,35 @@ impl Watch {
     }
 }
 
-fn thread_usage(process: u32, thread: u32) -> Option<Usage> {
+fn thread_account(process: u32, thread: u32) -> Option<Account> {
     let directory = format!("/proc/{process}/task/{thread}");
     let stat = ThreadStat::parse(&fs::read_to_string(format!("{directory}/stat")).ok()?)?;
     let ran = fs::read_to_string(format!("{directory}/schedstat")).ok();
     let ran_ns = ran.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    Some(stat.usage(ran_ns))
+    Some(stat.account(ran_ns))
+}
+
+/// What the kernel has counted for some threads, since each began. Only differences are divided into user mode and
+/// kernel: a share of all that a process ever did says nothing about the last second of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Account {
+    /// By the scheduler, io_uring's workers left out.
+    ran_us: f64,
+    user_ticks: u64,
+    system_ticks: u64,
+    io_workers_us: f64,
+}
+
+impl Account {
+    /// What was used until a later reading.
+    pub fn until(&self, later: &Self) -> Usage {
+        let user_ticks = later.user_ticks.saturating_sub(self.user_ticks);
+        let system_ticks = later.system_ticks.saturating_sub(self.system_ticks);
+        Usage {
+            io_workers_us: (later.io_workers_us - self.io_workers_us).max(0.0),
+            ..Usage::divided((later.ran_us - self.ran_us).max(0.0), user_ticks, system_ticks)
+        }
+    }
 }
 
 /// What `/proc/PID/task/TID/stat` says of CPU time.
@@ -149,16 +174,14 @@ impl ThreadStat {
         })
     }
 
-    /// Divides what the scheduler counted in proportion to the ticks; without the scheduler's count, the ticks.
-    fn usage(&self, ran_ns: Option<u64>) -> Usage {
+    /// With what the scheduler counted; without it, the ticks say that too.
+    fn account(&self, ran_ns: Option<u64>) -> Account {
         let ticks = self.user_ticks + self.system_ticks;
-        let total_us = ran_ns.map_or(ticks as f64 * TICK_US, |ran| ran as f64 / 1_000.0);
+        let ran_us = ran_ns.map_or(ticks as f64 * TICK_US, |ran| ran as f64 / 1_000.0);
         if self.io_worker {
-            return Usage { io_workers_us: total_us, ..Usage::default() };
+            return Account { io_workers_us: ran_us, ..Account::default() };
         }
-        // Too short for a tick: most of what is that short is the kernel's work of starting it.
-        let user_share = if ticks == 0 { 0.0 } else { self.user_ticks as f64 / ticks as f64 };
-        Usage { user_us: total_us * user_share, system_us: total_us * (1.0 - user_share), io_workers_us: 0.0 }
+        Account { ran_us, user_ticks: self.user_ticks, system_ticks: self.system_ticks, io_workers_us: 0.0 }
     }
 }
 
@@ -174,15 +197,6 @@ fn quick_memory(process: u32) -> u64 {
     pages * rustix::param::page_size() as u64
 }
 
-/// What was used from one moment to another.
-pub fn between(before: &Usage, after: &Usage) -> Usage {
-    Usage {
-        user_us: (after.user_us - before.user_us).max(0.0),
-        system_us: (after.system_us - before.system_us).max(0.0),
-        io_workers_us: (after.io_workers_us - before.io_workers_us).max(0.0),
-    }
-}
-
 /// Takes down what a server costs while the engine runs: its `see` is what the engine tells where it is.
 #[derive(Debug)]
 pub struct Meter {
@@ -191,17 +205,17 @@ pub struct Meter {
     memory_max: u64,
     memory_after: u64,
     connections: usize,
-    /// When the first and the last recorded moment were, and CPU time until then.
-    recorded: Option<[(Instant, Usage); 2]>,
-    /// CPU time until the last whole second.
-    until: Usage,
+    /// When the first and the last recorded moment were, and what was counted until then.
+    recorded: Option<[(Instant, Account); 2]>,
+    /// The same, when the last whole second was over.
+    until: Account,
 }
 
 impl Meter {
     /// For these processes.
     pub fn new(watched: Watched) -> io::Result<Self> {
         let mut watch = Watch::new(watched)?;
-        let until = watch.usage();
+        let until = watch.account();
         let memory = watch.memory();
         Ok(Self {
             watch,
@@ -220,21 +234,21 @@ impl Meter {
             Progress::Starting => self.memory_before = self.watch.memory(),
             Progress::Connected { connections } => self.connections = *connections,
             Progress::Recording => {
-                self.until = self.watch.usage();
+                self.until = self.watch.account();
                 self.recorded = Some([(Instant::now(), self.until); 2]);
             }
             Progress::Second { second, .. } => {
-                let now = self.watch.usage();
+                let now = self.watch.account();
                 let memory = self.watch.quick_memory();
-                second.server_cpu_us = Some(between(&self.until, &now).total_us());
+                second.server_cpu_us = Some(self.until.until(&now).total_us());
                 second.server_rss = Some(memory);
                 self.until = now;
                 self.memory_max = self.memory_max.max(memory);
             }
             Progress::Ended => {
-                let usage = self.watch.usage();
+                let account = self.watch.account();
                 if let Some([_, last]) = &mut self.recorded {
-                    *last = (Instant::now(), usage);
+                    *last = (Instant::now(), account);
                 }
                 self.memory_after = self.watch.memory();
                 self.memory_max = self.memory_max.max(self.memory_after);
@@ -245,7 +259,7 @@ impl Meter {
     /// What the run cost the server, for so many answered requests.
     pub fn cost(&self, done: u64) -> Option<ServerCost> {
         let [(from, before), (to, after)] = self.recorded?;
-        let cpu = between(&before, &after);
+        let cpu = before.until(&after);
         let elapsed_us = (to - from).as_secs_f64() * 1e6;
         let grown = self.memory_after.saturating_sub(self.memory_before);
         Some(ServerCost {
@@ -279,15 +293,26 @@ mod tests {
     }
 
     #[test]
-    fn nanoseconds_are_divided_as_the_ticks_are() {
-        let stat = ThreadStat { io_worker: false, user_ticks: 1, system_ticks: 3 };
-        assert_eq!(
-            stat.usage(Some(8_000_000)),
-            Usage { user_us: 2_000.0, system_us: 6_000.0, io_workers_us: 0.0 }
-        );
-        assert_eq!(stat.usage(None).total_us(), 40_000.0);
-        let worker = ThreadStat { io_worker: true, ..stat };
-        assert_eq!(worker.usage(Some(1_000)).io_workers_us, 1.0);
+    fn nanoseconds_are_divided_as_the_ticks_between_two_readings_are() {
+        let stat = |user_ticks, system_ticks| ThreadStat { io_worker: false, user_ticks, system_ticks };
+        // All that came before was in user mode; what is measured was not.
+        let before = stat(500, 0).account(Some(5_000_000_000));
+        let after = stat(510, 30).account(Some(5_400_000_000));
+        let used = before.until(&after);
+        assert_eq!(used.division_us(), Some((100_000.0, 300_000.0)));
+        assert_eq!(used.total_us(), 400_000.0);
+        assert_eq!(stat(1, 3).account(None).ran_us, 40_000.0);
+        let worker = ThreadStat { io_worker: true, ..stat(1, 3) };
+        assert_eq!(Account::default().until(&worker.account(Some(1_000))).io_workers_us, 1.0);
+    }
+
+    #[test]
+    fn what_is_too_short_for_ticks_has_a_total_only() {
+        let stat = |user_ticks, system_ticks| ThreadStat { io_worker: false, user_ticks, system_ticks };
+        let used = stat(0, 0).account(Some(1_000_000)).until(&stat(0, 1).account(Some(9_000_000)));
+        assert_eq!((used.total_us(), used.division_us()), (8_000.0, None));
+        let used = stat(0, 0).account(Some(0)).until(&stat(10, 9).account(Some(190_000_000)));
+        assert_eq!((used.total_us(), used.division_us()), (190_000.0, None));
     }
 
     /// A process of its own, since others of this one come and go with the tests beside this.

@@ -121,6 +121,21 @@ pub struct Found {
     pub tries: Vec<(Outcome, bool)>,
 }
 
+impl Found {
+    /// Whether what broke the promise at the lowest rate above the one that was found was the generator: then the
+    /// target's limit lies somewhere above.
+    pub fn limited_by_generator(&self) -> bool {
+        let rate = |outcome: &Outcome| match outcome.plan.load {
+            Load::Open { rate, .. } => rate,
+            Load::Closed => 0.0,
+        };
+        let broken = self.tries.iter().filter(|(_, kept)| !kept).map(|(outcome, _)| outcome);
+        broken
+            .min_by(|a, b| rate(a).total_cmp(&rate(b)))
+            .is_some_and(|outcome| matches!(outcome.verdict, Verdict::GeneratorSaturated { .. }))
+    }
+}
+
 /// Searches. `plan` says everything but the rate; `tell` hears of every try.
 pub fn find(
     plan: &Plan,
@@ -196,5 +211,20 @@ mod tests {
         }
         let (rate, confirmed) = search.found().unwrap();
         assert!(rate <= 900.0 && confirmed, "{rate}");
+    }
+
+    #[test]
+    fn a_limit_of_the_generator_is_not_the_targets() {
+        let tried = |rate, verdict: Verdict| {
+            let mut outcome = crate::example::outcome();
+            outcome.plan.load = Load::Open { rate, arrivals: Arrivals::Poisson };
+            outcome.verdict = verdict;
+            (outcome, false)
+        };
+        let late = || Verdict::GeneratorSaturated { because: "late".into() };
+        let found = |tries| Found { rate: Some((1_000.0, true)), tries };
+        assert!(found(vec![tried(4_000.0, Verdict::Valid), tried(2_000.0, late())]).limited_by_generator());
+        assert!(!found(vec![tried(4_000.0, late()), tried(2_000.0, Verdict::Valid)]).limited_by_generator());
+        assert!(!found(Vec::new()).limited_by_generator());
     }
 }

@@ -55,7 +55,7 @@ impl Metric {
         }
     }
 
-    fn unit(self) -> &'static str {
+    pub(crate) fn unit(self) -> &'static str {
         match self {
             Self::Latency(_) | Self::Max => "us",
             Self::Rate => "/s",
@@ -114,7 +114,7 @@ pub enum GateError {
     #[error("the runs did not do the same: {0} and {1}")]
     UnlikePlans(String, String),
     /// A run's figures say nothing about the server.
-    #[error("the figures of the {0} run do not hold: {1:?}")]
+    #[error("the figures of the {0} run do not hold: {1}")]
     Invalid(&'static str, Verdict),
     /// One run does not show what is limited.
     #[error("{0} is limited, but the {1} run does not show it")]

@@ -1,6 +1,7 @@
 //! What a run showed. This is what is written as JSON, compared, gated and reported.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +78,19 @@ pub enum Verdict {
     NoAnswers,
 }
 
+impl fmt::Display for Verdict {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Valid => write!(to, "valid"),
+            Self::GeneratorSaturated { because } => write!(to, "the generator was the limit: {because}"),
+            Self::ServerNotBusy { busy } => {
+                write!(to, "the server's core was not full ({:.0} %)", busy * 100.0)
+            }
+            Self::NoAnswers => write!(to, "nothing was answered"),
+        }
+    }
+}
+
 /// A second of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Second {
@@ -107,12 +121,42 @@ pub struct Usage {
     pub system_us: f64,
     /// By the kernel's io_uring workers of these processes, in microseconds (part of neither of the others).
     pub io_workers_us: f64,
+    /// In user mode and in the kernel together, where it was too short to be divided (part of none of the others).
+    #[serde(default)]
+    pub undivided_us: f64,
 }
 
+/// Of the kernel's ticks of 10 ms, so many must have been counted before they divide what the scheduler counted: with
+/// fewer, one tick more or less in user mode moves its share by more than 5 %.
+const TICKS_MIN: u64 = 20;
+
 impl Usage {
+    /// What the scheduler counted, divided into user mode and kernel as the kernel's ticks are, if they are enough.
+    pub(crate) fn divided(ran_us: f64, user_ticks: u64, system_ticks: u64) -> Self {
+        let ticks = user_ticks + system_ticks;
+        if ticks < TICKS_MIN {
+            return Self { undivided_us: ran_us, ..Self::default() };
+        }
+        let user_us = ran_us * user_ticks as f64 / ticks as f64;
+        Self { user_us, system_us: ran_us - user_us, ..Self::default() }
+    }
+
     /// All of it.
     pub fn total_us(&self) -> f64 {
-        self.user_us + self.system_us + self.io_workers_us
+        self.user_us + self.system_us + self.io_workers_us + self.undivided_us
+    }
+
+    /// User mode and kernel, if all of it could be divided.
+    pub fn division_us(&self) -> Option<(f64, f64)> {
+        (self.undivided_us == 0.0).then_some((self.user_us, self.system_us))
+    }
+
+    /// That of another beside it.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.user_us += other.user_us;
+        self.system_us += other.system_us;
+        self.io_workers_us += other.io_workers_us;
+        self.undivided_us += other.undivided_us;
     }
 }
 

@@ -1,13 +1,18 @@
 //! Whole runs against the built-in backend: every request is counted, in every protocol.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ringway_perf::engine::{self, Progress, RunError};
 use ringway_perf::outcome::{Outcome, Verdict};
-use ringway_perf::plan::{Arrivals, Load, Plan, Protocol};
+use ringway_perf::plan::{Arrivals, Load, Plan, Protocol, Tls};
 use ringway_perf::server::{self, Answering, Backend, Speaks};
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 
 const RATE: f64 = 400.0;
 
@@ -244,5 +249,91 @@ fn a_plan_that_contradicts_itself_is_told() {
     for plan in wrong {
         let told = engine::run(&plan, &AtomicBool::new(false), &mut |_| {});
         assert!(matches!(told, Err(RunError::Plan(_))), "{plan:?}");
+    }
+}
+
+/// One authority, by which the certificates of a server and of a client are signed, and another that neither knows.
+struct Pki {
+    directory: PathBuf,
+    server: Arc<ServerConfig>,
+}
+
+impl Pki {
+    fn new(name: &str) -> Self {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::create_dir_all(&directory).unwrap();
+        let mut authorities = Vec::new();
+        for name in ["ca", "stranger"] {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            let certificate = params.self_signed(&key).unwrap();
+            std::fs::write(directory.join(format!("{name}.pem")), certificate.pem()).unwrap();
+            authorities.push((certificate, rcgen::Issuer::new(params, key)));
+        }
+        let signed = |issuer: &rcgen::Issuer<'_, rcgen::KeyPair>| {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+            (params.signed_by(&key, issuer).unwrap(), key)
+        };
+        for (name, issuer) in [("client", &authorities[0].1), ("strange-client", &authorities[1].1)] {
+            let (certificate, key) = signed(issuer);
+            std::fs::write(directory.join(format!("{name}.pem")), certificate.pem()).unwrap();
+            std::fs::write(directory.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+        }
+        let mut roots = RootCertStore::empty();
+        roots.add(authorities[0].0.der().clone()).unwrap();
+        let provider = Arc::new(default_provider());
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        let (certificate, key) = signed(&authorities[0].1);
+        let server = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_client_cert_verifier(clients.build().unwrap())
+            .with_single_cert(vec![certificate.der().clone()], key.into())
+            .unwrap();
+        Self { directory, server: Arc::new(server) }
+    }
+
+    /// A run against a server that asks every client for a certificate.
+    fn run(&self, ca: &str, client: Option<&str>) -> Result<Outcome, RunError> {
+        let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let backend =
+            server::serve_tls(listener, &answering(Speaks::Http), 1, Some(Arc::clone(&self.server))).unwrap();
+        let file = |name: String| self.directory.join(name);
+        let tls = Tls {
+            server_name: Some("localhost".to_owned()),
+            ca: Some(file(format!("{ca}.pem"))),
+            identity: client.map(|name| (file(format!("{name}.pem")), file(format!("{name}.key")))),
+            hybrid: false,
+        };
+        let plan = Plan {
+            tls: Some(tls),
+            timeout: Duration::from_secs(2),
+            ..plan(format!("https://{}/", backend.address()), Protocol::Http1)
+        };
+        engine::run(&plan, &AtomicBool::new(false), &mut |_| {})
+    }
+}
+
+#[test]
+fn a_client_certificate_is_shown_to_who_asks_for_one() {
+    let pki = Pki::new("mtls");
+    let outcome = pki.run("ca", Some("client")).unwrap();
+    assert_eq!((outcome.done, outcome.errors), (200, Default::default()));
+    for wrong in [None, Some("strange-client")] {
+        // In TLS 1.3 the client is through before the server has looked at its certificate.
+        match pki.run("ca", wrong) {
+            Ok(outcome) => assert_eq!((outcome.done, outcome.verdict), (0, Verdict::NoAnswers), "{wrong:?}"),
+            Err(error) => assert!(matches!(error, RunError::Unreachable { .. }), "{wrong:?}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn a_server_that_no_trust_anchor_vouches_for_is_not_measured() {
+    match Pki::new("untrusted").run("stranger", Some("client")) {
+        Err(RunError::Unreachable { cause, .. }) => assert_eq!(cause, "handshake"),
+        other => panic!("{other:?}"),
     }
 }

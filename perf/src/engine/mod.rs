@@ -250,6 +250,11 @@ fn watch(
                 Err(mpsc::RecvTimeoutError::Disconnected) => None,
             }
         };
+        // Where this thread came to run late, reports are there before it looked at the clock.
+        if !told && Instant::now() >= recording {
+            told = true;
+            observer(Progress::Recording);
+        }
         match report {
             Some(Report::Second(index, part)) => {
                 let known = parts.entry(index).or_default();

@@ -36,8 +36,7 @@ impl Record {
         for (cause, count) in &other.errors {
             *self.errors.entry(*cause).or_default() += count;
         }
-        self.cpu.usage.user_us += other.cpu.usage.user_us;
-        self.cpu.usage.system_us += other.cpu.usage.system_us;
+        self.cpu.usage.add(&other.cpu.usage);
         self.cpu.spent = self.cpu.spent.max(other.cpu.spent);
     }
 }
@@ -110,20 +109,14 @@ impl Account {
         }
     }
 
-    /// What was used between two readings that many nanoseconds apart. Ticks are coarse and say only which part of the
-    /// running time was in the kernel.
+    /// What was used between two readings that many nanoseconds apart.
     pub(crate) fn until(&self, later: &Self, elapsed_ns: u64) -> Cpu {
         let running = later.running_ns.saturating_sub(self.running_ns) as f64;
         let waiting = later.waiting_ns.saturating_sub(self.waiting_ns) as f64;
-        let user = later.user_ticks.saturating_sub(self.user_ticks) as f64;
-        let system = later.system_ticks.saturating_sub(self.system_ticks) as f64;
-        let in_user = if user + system > 0.0 { user / (user + system) } else { 0.0 };
+        let user = later.user_ticks.saturating_sub(self.user_ticks);
+        let system = later.system_ticks.saturating_sub(self.system_ticks);
         Cpu {
-            usage: Usage {
-                user_us: running * in_user / 1_000.0,
-                system_us: running * (1.0 - in_user) / 1_000.0,
-                io_workers_us: 0.0,
-            },
+            usage: Usage::divided(running / 1_000.0, user, system),
             spent: (running + waiting) / elapsed_ns.max(1) as f64,
         }
     }

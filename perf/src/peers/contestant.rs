@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::process::{StartError, Started};
-use super::rows::Shape;
+use super::rows::{Row, Shape};
 use crate::floor::Relay;
 
 /// The files of a contestant.
@@ -48,6 +48,9 @@ const RINGWAY: Files = files!(
     ["http", "https", "h2c", "h2c-h2c", "outer", "outer-h2", "inner", "tcp", "tcp-mtls"]
 );
 const INSTALL_ENVOY: &str = include_str!("../../peers/envoy/install");
+
+/// With six descriptors each, and 20,000 of them in a process.
+const SPLICED_MAX: usize = 3_000;
 
 /// Who can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +117,12 @@ impl Contestant {
     }
 
     /// Whether it can do this at all.
-    pub(crate) fn can(self, shape: Shape) -> bool {
+    pub(crate) fn can(self, row: &Row) -> bool {
+        // Two sockets and two pipes for each connection are more descriptors than a process often has.
+        if self == Self::Floor(Relay::Splice) && row.connections > SPLICED_MAX {
+            return false;
+        }
+        let shape = row.shape;
         match self.files() {
             None => shape.is_plain(),
             Some(files) => shape
@@ -179,9 +187,15 @@ impl Programs {
             .map_err(|source| StartError::Run { program: program.display().to_string(), source })?;
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said).into_owned();
-        let line = said.lines().find(|line| line.contains(|letter: char| letter.is_ascii_digit()));
-        Ok(line.unwrap_or("unknown").trim().to_owned())
+        Ok(version(&said, program))
     }
+}
+
+/// The first line with a digit. Where the program lies on this machine is nobody else's business.
+fn version(said: &str, program: &Path) -> String {
+    let said = said.replace(&program.display().to_string(), "");
+    let line = said.lines().find(|line| line.contains(|letter: char| letter.is_ascii_digit()));
+    line.unwrap_or("unknown").trim().to_owned()
 }
 
 /// Debian puts servers where only root looks for programs.
@@ -203,19 +217,21 @@ fn install_envoy(scratch: &Path) -> io::Result<PathBuf> {
     Ok(directory.join("envoy"))
 }
 
-/// Starts the processes of a contestant for a shape: `ports` has one for each, and then the backend's.
+/// A port to listen on, and the port to go on to.
+pub(crate) type Hop = (u16, u16);
+
+/// Starts the processes of a contestant for a shape, each with its hop.
 pub(crate) fn start(
     contestant: Contestant,
     shape: Shape,
     programs: &Programs,
     directory: &Path,
-    ports: &[u16],
+    hops: &[Hop],
 ) -> Result<Vec<Started>, StartError> {
     let failed = |source| StartError::Run { program: contestant.name().into(), source };
     let mut processes = Vec::new();
     // From the backend's side, so that each finds the next one listening.
-    for (place, configuration) in shape.configurations().iter().enumerate().rev() {
-        let (listen, to) = (ports[place], ports[place + 1]);
+    for (configuration, (listen, to)) in shape.configurations().iter().zip(hops.iter().copied()).rev() {
         let log = directory.join(format!("{configuration}.log"));
         let mut process = match contestant.files() {
             None => {
@@ -298,12 +314,22 @@ mod tests {
     }
 
     #[test]
-    fn nginx_speaks_no_http2_to_backends_and_the_floor_no_tls() {
-        assert!(!Contestant::Nginx.can(Shape::H2cToH2c) && Contestant::Nginx.can(Shape::Pair));
-        assert!(
-            !Contestant::Floor(Relay::Ring).can(Shape::Https)
-                && Contestant::Floor(Relay::Ring).can(Shape::Http)
-        );
-        assert!(Contestant::Ringway.can(Shape::PairHttp2));
+    fn a_version_is_said_without_the_place_of_the_program() {
+        let program = Path::new("/home/one/envoy-2/envoy");
+        assert_eq!(version("\n/home/one/envoy-2/envoy  version: 9e/1.40.0\n", program), "version: 9e/1.40.0");
+        assert_eq!(version("", program), "unknown");
+    }
+
+    #[test]
+    fn who_cannot_is_left_out() {
+        let can = |contestant: Contestant, workload: &str, what: &str| {
+            let rows = super::super::rows::chosen(&[workload.to_owned()]).unwrap();
+            contestant.can(rows.iter().find(|row| row.what.contains(what)).unwrap())
+        };
+        let (ring, splice) = (Contestant::Floor(Relay::Ring), Contestant::Floor(Relay::Splice));
+        assert!(!can(Contestant::Nginx, "W5", "h2c to h2c"), "it speaks no HTTP/2 to backends");
+        assert!(can(Contestant::Nginx, "W3", "HTTP/1.1") && can(Contestant::Ringway, "W3", "HTTP/2"));
+        assert!(!can(ring, "W2", "TLS") && can(ring, "W1", "HTTP"));
+        assert!(!can(splice, "W8", "idle") && can(splice, "W1", "HTTP") && can(ring, "W8", "idle"));
     }
 }

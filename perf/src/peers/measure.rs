@@ -1,21 +1,23 @@
 //! One run of one contestant on one row, in a network of its own: backend, proxy, load, and what the proxy cost.
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fs, io};
 
+use super::agreed;
 use super::certificates::{self, CertificateError};
-use super::contestant::{self, Contestant, Programs};
+use super::contestant::{self, Contestant, Hop, Programs};
 use super::process::StartError;
 use super::rows::{Row, Shape};
 use crate::cost::{Meter, Watched};
 use crate::engine::{self, Progress, RunError};
 use crate::isolate::{self, Cores};
 use crate::outcome::{Machine, Outcome};
-use crate::server::{self, Answering};
+use crate::server::{self, Answering, Backend};
 use crate::verdict;
 
 /// Why there is no figure.
@@ -88,26 +90,12 @@ fn inside(
         None => missing.push("the server and the generator share the only core".into()),
     };
     pin(|cores| cores.generator);
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let backend_port = listener.local_addr()?.port();
-    let answering = Answering {
-        speaks: row.backend(),
-        response_bytes: row.response_bytes,
-        delay: Duration::ZERO,
-        stall: None,
-    };
-    let tls = match row.shape {
-        // It asks for no certificate: what bytes cost does not depend on that.
-        Shape::TcpToMtls => {
-            Some(Arc::new(server::tls(&directory.join("server.pem"), &directory.join("server.key"))?))
-        }
-        _ => None,
-    };
-    let _backend = server::serve_tls(listener, &answering, 1, tls)?;
+    let (_backend, backend_port) = backend(row, directory)?;
     let mut ports = free_ports(row.shape.configurations().len())?;
     ports.push(backend_port);
+    let hops: Vec<Hop> = ports.windows(2).map(|ports| (ports[0], ports[1])).collect();
     pin(|cores| cores.server);
-    let processes = contestant::start(contestant, row.shape, programs, directory, &ports)?;
+    let processes = contestant::start(contestant, row.shape, programs, directory, &hops)?;
     pin(|cores| cores.generator);
     missing.dedup();
     let mut meter = Meter::new(Watched::Trees(processes.iter().map(super::process::Started::id).collect()))?;
@@ -127,6 +115,60 @@ fn inside(
     outcome.verdict = verdict::judge(&outcome);
     let opened = opened[1].zip(opened[0]).map(|(after, before)| after.saturating_sub(before));
     Ok(Measured { outcome, opened, missing })
+}
+
+/// What a row's proxies have behind them, and its port.
+fn backend(row: &Row, directory: &Path) -> Result<(Backend, u16), MeasureError> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let answering = Answering {
+        speaks: row.backend(),
+        response_bytes: row.response_bytes,
+        delay: Duration::ZERO,
+        stall: None,
+    };
+    let tls = match row.shape {
+        // It asks for no certificate: what bytes cost does not depend on that.
+        Shape::TcpToMtls => {
+            Some(Arc::new(server::tls(&directory.join("server.pem"), &directory.join("server.key"))?))
+        }
+        _ => None,
+    };
+    let backend = server::serve_tls(listener, &answering, 1, tls)?;
+    let port = backend.address().port();
+    Ok((backend, port))
+}
+
+/// How long a proxy may take until it has spoken TLS to what is behind it.
+const AGREED: Duration = Duration::from_secs(10);
+
+/// What a contestant agrees on in the TLS behind its first process: one request with a relay in that place.
+pub(crate) fn agreed(
+    contestant: Contestant,
+    row: &Row,
+    programs: &Programs,
+    scratch: &Path,
+) -> Result<String, MeasureError> {
+    let directory = scratch.join("agreed");
+    let _nothing_there = fs::remove_dir_all(&directory);
+    fs::create_dir_all(&directory)?;
+    certificates::write(&directory)?;
+    let (agreed, _shared) = isolate::alone(|| -> Result<String, MeasureError> {
+        let (_backend, mut to) = backend(row, &directory)?;
+        let between = TcpListener::bind("127.0.0.1:0")?;
+        let mut hops = Vec::new();
+        for port in free_ports(row.shape.configurations().len())?.into_iter().rev() {
+            hops.push((port, to));
+            to = port;
+        }
+        hops.reverse();
+        let behind = std::mem::replace(&mut hops[0].1, between.local_addr()?.port());
+        let _processes = contestant::start(contestant, row.shape, programs, &directory, &hops)?;
+        let mut asking = TcpStream::connect(("127.0.0.1", hops[0].0))?;
+        asking.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")?;
+        let agreed = agreed::listen_in(&between, behind, Instant::now() + AGREED)?;
+        Ok(agreed.map_or_else(|| "not seen".to_owned(), |agreed| agreed.to_string()))
+    });
+    agreed
 }
 
 /// Ports of loopback that nobody uses now.

@@ -3,6 +3,7 @@
 //! Nothing here knows one contestant from another: each is files in `perf/peers/` and a process that is started with
 //! them, ringway too. A run counts only if nothing speaks against it (`check.rs`).
 
+mod agreed;
 mod certificates;
 mod check;
 mod contestant;
@@ -62,7 +63,8 @@ pub enum PeersError {
     Prepare(#[from] io::Error),
 }
 
-/// Compares, and tells of each run in one line as it is done. Ends early, with what there is, when `stop` is set.
+/// Compares, and tells of each run in one line as it is done. Ends early, with what there is
+/// and [`Results::interrupted`], when `stop` is set.
 pub fn compare(
     asked: &Comparison,
     stop: &AtomicBool,
@@ -87,23 +89,46 @@ pub fn compare(
         missing: isolate::prefer(),
         rounds: asked.rounds,
         seconds: asked.duration.as_secs_f64(),
+        interrupted: false,
         rows: Vec::new(),
     };
+    let mut agreed: BTreeMap<(&str, rows::Shape), String> = BTreeMap::new();
     for row in rows {
+        if results.interrupted {
+            break;
+        }
         let able: Vec<Contestant> =
-            contestants.iter().copied().filter(|contestant| contestant.can(row.shape)).collect();
+            contestants.iter().copied().filter(|contestant| contestant.can(&row)).collect();
         let mut entries = vec![Entry::default(); able.len()];
-        for round in 0..asked.rounds {
+        if row.shape.hides_tls() {
+            for (contestant, entry) in able.iter().zip(&mut entries) {
+                let known = agreed.entry((contestant.name(), row.shape)).or_insert_with(|| {
+                    measure::agreed(*contestant, &row, &programs, scratch.path())
+                        .unwrap_or_else(|error| format!("not seen: {error}"))
+                });
+                entry.agreed = Some(known.clone());
+            }
+        }
+        'row: for round in 0..asked.rounds {
             for place in statistics::order(able.len(), round) {
                 if stop.load(Ordering::Relaxed) {
-                    break;
+                    results.interrupted = true;
+                    break 'row;
                 }
                 let timing =
                     Timing { warmup: asked.warmup, duration: asked.duration, seed: round as u64 + 1 };
                 let measured = measure::measure(able[place], &row, &programs, scratch.path(), timing, stop);
+                // What a run showed that was not let finish, nor its failure, says nothing.
+                if stop.load(Ordering::Relaxed) {
+                    results.interrupted = true;
+                    break 'row;
+                }
                 let said = take(&mut entries[place], &row, measured, &mut results.missing);
                 tell(&format!("{}, round {}: {}: {said}", row.name(), round + 1, able[place].name()));
             }
+        }
+        if entries.iter().all(|entry| entry.rounds.is_empty()) {
+            continue;
         }
         let names = able.iter().map(|contestant| contestant.name().to_owned());
         results.rows.push(RowResult {
@@ -111,9 +136,6 @@ pub fn compare(
             unit: row.unit,
             entries: names.zip(entries).collect(),
         });
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
     }
     Ok(results)
 }
@@ -169,4 +191,26 @@ fn take(
     });
     entry.rounds.push(figure);
     shown + &said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_interrupted_says_so_and_shows_no_rows_of_nothing() {
+        let asked = Comparison {
+            workloads: vec!["W1".into(), "W4".into()],
+            contestants: vec!["floor".into()],
+            rounds: 2,
+            duration: Duration::from_secs(1),
+            warmup: Duration::ZERO,
+            command: "ringway perf peers".into(),
+        };
+        let mut told = Vec::new();
+        let results =
+            compare(&asked, &AtomicBool::new(true), &mut |text: &str| told.push(text.to_owned())).unwrap();
+        assert!(results.interrupted && !results.sound());
+        assert_eq!((results.rows, told), (Vec::new(), Vec::<String>::new()));
+    }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
+use super::agreed::EQUAL;
 use super::check;
 use super::rows::Unit;
 use crate::distribution::Distribution;
@@ -60,6 +61,9 @@ pub struct Entry {
     pub rounds: Vec<Option<Figure>>,
     /// Latency of all rounds together.
     pub latency: Distribution,
+    /// The cipher and the key exchange of the TLS that the generator has no part in, if there is any.
+    #[serde(default)]
+    pub agreed: Option<String>,
     /// Why runs were disqualified, and what must be known of the others.
     pub remarks: BTreeMap<String, usize>,
 }
@@ -83,6 +87,17 @@ pub struct RowResult {
     pub unit: Unit,
     /// By contestant, in the order in which they were named.
     pub entries: Vec<(String, Entry)>,
+}
+
+impl Results {
+    /// Whether all that was to be measured was, and counts.
+    pub fn sound(&self) -> bool {
+        let entries = self.rows.iter().flat_map(|row| &row.entries);
+        !self.interrupted
+            && entries.into_iter().all(|(_, entry)| {
+                entry.rounds.len() == self.rounds && entry.rounds.iter().all(Option::is_some)
+            })
+    }
 }
 
 impl RowResult {
@@ -141,6 +156,9 @@ pub struct Results {
     pub rounds: usize,
     /// Recorded seconds of each run.
     pub seconds: f64,
+    /// Whether it was ended before all was measured.
+    #[serde(default)]
+    pub interrupted: bool,
     /// In the order in which they ran.
     pub rows: Vec<RowResult>,
 }
@@ -157,6 +175,9 @@ impl Results {
     fn write(&self, to: &mut String) -> std::fmt::Result {
         writeln!(to, "# Contestants side by side, {}\n", self.started.get(..10).unwrap_or(&self.started))?;
         writeln!(to, "    {}\n", self.command)?;
+        if self.interrupted {
+            writeln!(to, "**Interrupted: rows and rounds are missing.**\n")?;
+        }
         writeln!(
             to,
             "Each of {} rounds ran all contestants of a row one after another, in turning order, a fresh process each, \
@@ -236,6 +257,22 @@ impl RowResult {
                 remarks.join("; ").replace('|', "/"),
             )?;
         }
+        if self.entries.iter().any(|(_, entry)| entry.agreed.is_some()) {
+            let equal = EQUAL.to_string();
+            let agreed: Vec<String> = self
+                .entries
+                .iter()
+                .filter_map(|(name, entry)| Some((name, entry.agreed.as_ref()?)))
+                .map(|(name, agreed)| {
+                    if *agreed == equal { format!("{name} {agreed}") } else { format!("**{name} {agreed}**") }
+                })
+                .collect();
+            writeln!(
+                to,
+                "\nBehind the first proxy TLS was agreed to be, beside ECDSA P-256: {}.",
+                agreed.join("; ")
+            )?;
+        }
         for objection in self.objections() {
             writeln!(to, "\n**{objection}**")?;
         }
@@ -281,6 +318,48 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("ringway costs 0.81 x floor: the floor is wrong"), "{text}");
+    }
+
+    fn results(entry: Entry) -> Results {
+        let row = RowResult {
+            name: "W1 HTTP/1.1, max".into(),
+            unit: Unit::MicrosecondsPerRequest,
+            entries: vec![("nginx".into(), entry)],
+        };
+        Results {
+            started: "2026-03-01T12:00:00Z".into(),
+            command: "ringway perf peers".into(),
+            machine: Machine::default(),
+            versions: BTreeMap::new(),
+            missing: Vec::new(),
+            rounds: 2,
+            seconds: 1.0,
+            interrupted: false,
+            rows: vec![row],
+        }
+    }
+
+    #[test]
+    fn results_are_sound_if_all_of_it_was_measured_and_counts() {
+        let whole = results(entry(&[1.0, 2.0]));
+        assert!(whole.sound() && !whole.markdown().contains("Interrupted"));
+        assert!(!results(entry(&[1.0])).sound(), "a round did not come");
+        assert!(!results(Entry { rounds: vec![None, None], ..Entry::default() }).sound());
+        let interrupted = Results { interrupted: true, ..whole };
+        assert!(!interrupted.sound());
+        assert!(interrupted.markdown().contains("**Interrupted: rows and rounds are missing.**"));
+    }
+
+    #[test]
+    fn tls_that_is_not_equal_is_told() {
+        let mut unlike = results(entry(&[1.0, 2.0]));
+        assert!(!unlike.markdown().contains("agreed"));
+        let [row] = &mut unlike.rows[..] else { panic!() };
+        row.entries[0].1.agreed = Some("AES-128-GCM, X25519".into());
+        row.entries.push(("other".into(), entry(&[1.0, 2.0])));
+        row.entries[1].1.agreed = Some("AES-256-GCM, X25519".into());
+        let text = unlike.markdown();
+        assert!(text.contains("P-256: nginx AES-128-GCM, X25519; **other AES-256-GCM, X25519**."), "{text}");
     }
 
     #[test]

@@ -41,6 +41,11 @@ impl Shape {
         }
     }
 
+    /// Whether there is TLS that the generator has no part in.
+    pub(crate) fn hides_tls(self) -> bool {
+        matches!(self, Self::Pair | Self::PairHttp2 | Self::TcpToMtls)
+    }
+
     /// Whether a relay of bytes can do it, and so say what the kernel costs in it.
     pub(crate) fn is_plain(self) -> bool {
         matches!(self, Self::Http | Self::H2c | Self::H2cToH2c | Self::Tcp)

@@ -167,6 +167,10 @@ fn facts(outcome: &Outcome, figures: &Figures) -> Vec<(&'static str, String)> {
         Some(server) => {
             let each = |us: f64| known(figures::ratio(us, outcome.done as f64), units::time);
             let cpu = &server.cpu;
+            let divided = match cpu.division_us() {
+                Some((user, system)) => format!("user {}, system {}", each(user), each(system)),
+                None => "user and system together, too short to be told apart".to_owned(),
+            };
             rows.push((
                 "server CPU",
                 format!(
@@ -175,15 +179,7 @@ fn facts(outcome: &Outcome, figures: &Figures) -> Vec<(&'static str, String)> {
                     units::share(server.busy),
                 ),
             ));
-            rows.push((
-                "",
-                format!(
-                    "user {}, system {}, io workers {}",
-                    each(cpu.user_us),
-                    each(cpu.system_us),
-                    each(cpu.io_workers_us)
-                ),
-            ));
+            rows.push(("", format!("{divided}, io workers {}", each(cpu.io_workers_us))));
             rows.push((
                 "server RSS",
                 format!(

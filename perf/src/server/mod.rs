@@ -14,7 +14,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -103,7 +104,8 @@ pub fn serve_tls(
     Ok(backend)
 }
 
-/// TLS 1.3 with the certificate chain and the key of two PEM files; HTTP/2 by ALPN.
+/// TLS 1.3 with the certificate chain and the key of two PEM files; HTTP/2 by ALPN. Only AES-128-GCM and X25519, as the
+/// generator offers, so that whatever stands before it is measured with the same.
 pub fn tls(certificates: &Path, key: &Path) -> io::Result<ServerConfig> {
     let wrong =
         |file: &Path, error: &dyn std::fmt::Display| io::Error::other(format!("{}: {error}", file.display()));
@@ -111,7 +113,12 @@ pub fn tls(certificates: &Path, key: &Path) -> io::Result<ServerConfig> {
         .and_then(Iterator::collect)
         .map_err(|error| wrong(certificates, &error))?;
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, &error))?;
-    let mut configuration = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+    let provider = CryptoProvider {
+        cipher_suites: vec![cipher_suite::TLS13_AES_128_GCM_SHA256],
+        kx_groups: vec![kx_group::X25519],
+        ..default_provider()
+    };
+    let mut configuration = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(io::Error::other)?
         .with_no_client_auth()

@@ -8,7 +8,7 @@ mod sample;
 
 use std::path::Path;
 
-use ringway_perf::outcome::{Machine, Outcome, Verdict};
+use ringway_perf::outcome::{Machine, Outcome, Usage, Verdict};
 use ringway_perf::report::html::Page;
 use ringway_perf::report::progress::Progress;
 use ringway_perf::report::terminal::Ink;
@@ -46,6 +46,11 @@ fn sets() -> Vec<(&'static str, Vec<Outcome>)> {
 fn the_terminal_shows_the_verdict_first_and_both_kinds_of_time() {
     golden("one.txt", &terminal::report(&sample::run("gateway", 2_000.0, 10, 90.0, 1), Ink::Plain));
     golden("unanswered.txt", &terminal::report(&sample::unanswered(), Ink::Plain));
+    let mut brief = sample::run("brief", 10.0, 1, 100.0, 3);
+    if let Some(server) = &mut brief.server {
+        server.cpu = Usage { undivided_us: server.cpu.total_us(), ..Usage::default() };
+    }
+    golden("brief.txt", &terminal::report(&brief, Ink::Plain));
     golden("summary.txt", &terminal::summary(&[sample::ladder(), vec![sample::unanswered()]].concat()));
 }
 

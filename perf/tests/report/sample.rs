@@ -50,12 +50,12 @@ pub(crate) fn run(name: &str, rate: f64, seconds: u64, median_us: f64, seed: u64
     outcome.generator = Usage {
         user_us: outcome.done as f64 * 3.0,
         system_us: outcome.done as f64 * 6.5,
-        io_workers_us: 0.0,
+        ..Usage::default()
     };
     outcome.generator_spent = outcome.generator.total_us() / (seconds as f64 * 1e6);
     let cpu: f64 = outcome.seconds.iter().filter_map(|second| second.server_cpu_us).sum();
     outcome.server = Some(ServerCost {
-        cpu: Usage { user_us: cpu * 0.3, system_us: cpu * 0.7, io_workers_us: 0.0 },
+        cpu: Usage { user_us: cpu * 0.3, system_us: cpu * 0.7, ..Usage::default() },
         cpu_us_per_request: cpu / outcome.done as f64,
         busy: cpu / (seconds as f64 * 1e6),
         rss_before: 8_000_000,

@@ -103,12 +103,13 @@ pub(super) fn server(outcomes: &[Outcome]) -> Markup {
     ];
     rows(outcomes, "The server's CPU time for each request, and its memory", columns, |outcome| {
         let server = outcome.server.as_ref();
+        let divided = server.and_then(|server| server.cpu.division_us());
         let each = |us: Option<f64>| known(us.and_then(|us| ratio(us, outcome.done as f64)), units::time);
         let bytes = |bytes: Option<f64>| known(bytes, units::bytes);
         [
             known(Figures::of(outcome).server_us, units::time),
-            each(server.map(|server| server.cpu.user_us)),
-            each(server.map(|server| server.cpu.system_us)),
+            each(divided.map(|(user, _)| user)),
+            each(divided.map(|(_, system)| system)),
             each(server.map(|server| server.cpu.io_workers_us)),
             known(server.map(|server| server.busy), units::share),
             bytes(server.map(|server| server.rss_before as f64)),
