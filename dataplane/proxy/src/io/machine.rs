@@ -1,12 +1,13 @@
 //! One core of the machine.
 
-use std::cell::{Cell, RefCell};
-use std::future::Future;
-use std::io;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -20,6 +21,7 @@ use super::datagrams::MachineDatagrams;
 use super::stream::{MachineAcceptor, MachineSocket};
 use crate::env::{CoreIndex, Env};
 use crate::mailbox::Message;
+use crate::race::{First, race};
 use crate::resolver::Resolver;
 
 /// A socket that no core owns yet.
@@ -35,7 +37,7 @@ impl Unattached {
         Self { fd, remote: None }
     }
 
-    pub(super) fn accepted(fd: OwnedFd, remote: SocketAddr) -> Self {
+    pub(crate) fn accepted(fd: OwnedFd, remote: SocketAddr) -> Self {
         Self { fd, remote: Some(remote) }
     }
 }
@@ -116,7 +118,12 @@ struct Core {
     mailbox: flume::Receiver<Message<Unattached>>,
     resolver: Resolver,
     panics: Cell<u64>,
+    /// A socket that is always readable, and its other end; `None` if there are no descriptors. Made when first needed.
+    readable: OnceCell<Option<(monoio::net::UnixStream, UnixStream)>>,
 }
+
+/// How long a turn lasts where the driver cannot tell when it is over: the least that its clock can.
+const REST: Duration = Duration::from_millis(1);
 
 impl Machine {
     /// The environment of a core, to be made on its own thread.
@@ -136,6 +143,7 @@ impl Machine {
             mailbox,
             resolver,
             panics: Cell::new(0),
+            readable: OnceCell::new(),
         }))
     }
 }
@@ -169,6 +177,23 @@ impl Env for Machine {
     async fn sleep_until(&self, at: Instant) {
         let at = self.0.origin + Duration::from_nanos(at.as_nanos());
         monoio::time::sleep_until(monoio::time::Instant::from_std(at)).await;
+    }
+
+    /// Over a ring whatever is waited for comes round by it, even what is there already: that is a turn. epoll remembers
+    /// what is there, so that asking takes no turn, and a task that woke itself would keep the clock from ever being
+    /// looked at. It also wakes one task a socket only, so nobody relies on the socket alone.
+    async fn turn(&self) {
+        let rest = self.sleep_until(self.now() + REST);
+        let Some((readable, _)) = self.0.readable.get_or_init(|| always_readable().ok()) else {
+            return rest.await;
+        };
+        let mut readable = pin!(readable.readable(false));
+        if poll_fn(|cx| Poll::Ready(readable.as_mut().poll(cx).is_ready())).await {
+            return rest.await;
+        }
+        match race(readable, rest).await {
+            First::One(_) | First::Two(()) => {}
+        }
     }
 
     async fn connect(&self, to: SocketAddr) -> io::Result<MachineSocket> {
@@ -220,6 +245,13 @@ impl Env for Machine {
     }
 }
 
+fn always_readable() -> io::Result<(monoio::net::UnixStream, UnixStream)> {
+    let (readable, mut other) = UnixStream::pair()?;
+    readable.set_nonblocking(true)?;
+    other.write_all(b"x")?;
+    Ok((monoio::net::UnixStream::from_std(readable)?, other))
+}
+
 /// A task whose panic ends it alone: monoio would let it end the core.
 struct Guarded<F> {
     task: F,
@@ -268,6 +300,35 @@ mod tests {
         assert_eq!((receivers[0].len(), mailboxes.shed()), (CROWDED + 1, 10));
     }
     use crate::io::{Driver, run_on};
+
+    #[test]
+    fn tasks_that_take_turns_at_once_all_go_on_and_leave_the_clock_its_own() {
+        for driver in [Driver::IoUring, Driver::Epoll] {
+            let ran = run_on(&driver.choose().unwrap(), async {
+                let (mailboxes, mut receivers) = Mailboxes::new(1);
+                let resolver = Resolver::start().unwrap();
+                let env =
+                    Machine::new(std::time::Instant::now(), 0, mailboxes, receivers.remove(0), resolver);
+                let (sender, receiver) = flume::bounded::<()>(1);
+                let over = Rc::new(Cell::new(false));
+                for _ in 0..3 {
+                    let (env, sender, over) = (env.clone(), sender.clone(), Rc::clone(&over));
+                    env.clone().spawn(async move {
+                        while !over.get() {
+                            env.turn().await;
+                        }
+                        drop(sender);
+                    });
+                }
+                drop(sender);
+                env.sleep_until(env.now() + Duration::from_millis(5)).await;
+                over.set(true);
+                // Disconnected: all three have seen it.
+                assert!(receiver.recv_async().await.is_err());
+            });
+            ran.unwrap();
+        }
+    }
 
     #[test]
     fn a_panic_ends_its_task_alone_and_is_counted() {
