@@ -199,7 +199,6 @@ async fn serve_stream<E: Env>(
         upstream_out,
         body: Upload::new(source, &body_held, worker.limits.replay_bytes_max),
         framing: if upgrade { BodyFraming::None } else { framing },
-        expects_continue: false,
         upgrade,
         reply: AnyReply::Http2(reply),
         started,
