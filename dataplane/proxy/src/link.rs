@@ -399,6 +399,11 @@ impl<E: Env> Link<E> {
         self.held.get()?.yield_token()
     }
 
+    /// Whether it has such a place.
+    pub fn has_token(&self, such: impl FnOnce(&Token<E>) -> bool) -> bool {
+        self.held.get().is_some_and(|open| open.has_token(such))
+    }
+
     /// Makes the coming close a reset.
     pub fn reset(&self) {
         self.socket.reset_on_close();
