@@ -283,13 +283,12 @@ fn fill_origin(head: &mut RequestHead, target: &str, host: Option<&[u8]>) -> Res
     if target == "*" {
         return if head.method == Method::OPTIONS { fill_asterisk(head) } else { Err(Refusal::TargetForm) };
     }
-    // Absolute form: its authority wins over Host (section 3.2.2).
+    // Absolute form: its authority wins over Host (section 3.2.2). Its scheme is not believed: whether a request came over
+    // TLS is for the connection to say.
     let (scheme, rest) = target.split_once("://").ok_or(Refusal::TargetForm)?;
-    head.scheme = match scheme {
-        _ if scheme.eq_ignore_ascii_case("http") => Scheme::Http,
-        _ if scheme.eq_ignore_ascii_case("https") => Scheme::Https,
-        _ => return Err(Refusal::TargetForm),
-    };
+    if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+        return Err(Refusal::TargetForm);
+    }
     // A backslash ends the authority for browsers, and is refused here as no host may have it.
     let (authority, origin) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     canonical::fill_authority(head, authority)?;
@@ -555,6 +554,8 @@ mod tests {
         }
         let (_, head) = whole("GET http://t?x HTTP/1.1\r\nHost: h\r\n\r\n");
         assert_eq!((head.query(), head.scheme), (Some("x"), Scheme::Http));
+        let (_, head) = whole("GET https://t/ HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert_eq!(head.scheme, Scheme::Http, "the connection's");
     }
 
     #[test]

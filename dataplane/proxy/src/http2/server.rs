@@ -177,7 +177,7 @@ async fn serve_stream<E: Env>(
         stream: None,
         ended: false,
     };
-    let framing = match read_request(&request, ended, &worker.limits, head) {
+    let framing = match read_request(&request, ended, &worker.limits, arrival.scheme, head) {
         Ok(framing) => framing,
         Err(refusal) => return refuse(worker, arrival, &mut reply, refusal, scratch, started).await,
     };
