@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ringway_config::{Endpoint, Outlier};
 
-use crate::failure::UpstreamCause;
+use crate::failure::{Evidence, UpstreamCause};
 use crate::time::Instant;
 
 /// How long a core may keep a probe that it has no request for, before another core gets it.
@@ -32,15 +32,21 @@ pub fn verdict(status: u16, grpc_status: Option<u16>) -> Verdict {
 }
 
 /// Whether a failed attempt speaks against its endpoint.
-pub fn verdict_of(cause: UpstreamCause) -> Verdict {
-    match cause {
-        UpstreamCause::Connect
-        | UpstreamCause::ConnectTimeout
-        | UpstreamCause::Tls
-        | UpstreamCause::Closed
-        | UpstreamCause::Protocol
-        | UpstreamCause::Timeout => Verdict::Bad,
-        UpstreamCause::Status(status) => verdict(status, None),
+pub fn verdict_of(evidence: Evidence, cause: UpstreamCause) -> Verdict {
+    match (cause, evidence) {
+        // A server that goes away in an orderly way refuses the streams behind its GOAWAY, many at once; and one that ends
+        // idle connections may do so while a request is on its way. Both serve whoever comes on a new connection.
+        (UpstreamCause::Closed, Evidence::Refused | Evidence::Unanswered { reused: true }) => Verdict::Good,
+        (UpstreamCause::Status(status), _) => verdict(status, None),
+        (
+            UpstreamCause::Connect
+            | UpstreamCause::ConnectTimeout
+            | UpstreamCause::Tls
+            | UpstreamCause::Closed
+            | UpstreamCause::Protocol
+            | UpstreamCause::Timeout,
+            _,
+        ) => Verdict::Bad,
     }
 }
 
@@ -477,7 +483,21 @@ mod tests {
         assert_eq!(bad, [502, 503, 504]);
         assert_eq!(verdict(200, Some(14)), Verdict::Bad);
         assert_eq!(verdict(200, Some(4)), Verdict::Good);
-        assert_eq!(verdict_of(UpstreamCause::Closed), Verdict::Bad);
-        assert_eq!(verdict_of(UpstreamCause::Status(500)), Verdict::Good);
+        assert_eq!(verdict_of(Evidence::Answered, UpstreamCause::Status(500)), Verdict::Good);
+    }
+
+    #[test]
+    fn an_orderly_end_of_a_connection_speaks_against_nobody() {
+        for (evidence, expected) in [
+            (Evidence::Refused, Verdict::Good),
+            (Evidence::Unanswered { reused: true }, Verdict::Good),
+            (Evidence::Unanswered { reused: false }, Verdict::Bad),
+            (Evidence::Unsent, Verdict::Bad),
+            (Evidence::Answered, Verdict::Bad),
+        ] {
+            assert_eq!(verdict_of(evidence, UpstreamCause::Closed), expected, "{evidence:?}");
+        }
+        let reused = Evidence::Unanswered { reused: true };
+        assert_eq!(verdict_of(reused, UpstreamCause::Timeout), Verdict::Bad);
     }
 }

@@ -112,6 +112,12 @@ pub struct Token<E: Env> {
     gate: Rc<Gate<E>>,
 }
 
+impl<E: Env> Token<E> {
+    fn is_of(&self, gate: &Rc<Gate<E>>) -> bool {
+        Rc::ptr_eq(&self.gate, gate)
+    }
+}
+
 impl<E: Env> Drop for Token<E> {
     fn drop(&mut self) {
         self.gate.release();
@@ -159,6 +165,10 @@ impl<E: Env> Gate<E> {
         lease: Lease<Http1Client<E>>,
         proof: CleanEnd,
     ) -> Option<(Lease<Http1Client<E>>, CleanEnd)> {
+        if !lease.link().has_token(|token| token.is_of(self)) {
+            // It was made before there was this limit, which counts it for nobody.
+            return None;
+        }
         match self.with_purse(TokenPurse::freed) {
             Freed::Keep => return Some((lease, proof)),
             Freed::Close => drop(lease),

@@ -173,7 +173,7 @@ impl<'c, E: Env> Http1Source<'c, E> {
     }
 
     fn receive_now(&mut self) -> bool {
-        if !self.much || self.failed.is_some() {
+        if !self.much || self.failed.is_some() || self.link.had_its_turn() {
             return false;
         }
         debug_assert!(self.lent == 0 && self.ahead.is_none(), "only when nothing is ready");

@@ -43,6 +43,10 @@ pub trait Env: Clone + 'static {
     /// Waits until an instant.
     fn sleep_until(&self, at: Instant) -> impl Future<Output = ()>;
 
+    /// Waits until this core's other tasks, its sockets and its clock have had their turn. For whoever would go on for as
+    /// long as others are fast enough.
+    fn turn(&self) -> impl Future<Output = ()>;
+
     /// Makes a connection. Has no timeout of its own; dropping the future gives up.
     fn connect(&self, to: SocketAddr) -> impl Future<Output = io::Result<Self::Socket>>;
 

@@ -32,8 +32,6 @@ pub struct Exchange<'c, E: Env> {
     pub body: Upload<'c, E>,
     /// The declared length of its body.
     pub framing: BodyFraming,
-    /// The client waits for `100 Continue` before it sends the body.
-    pub expects_continue: bool,
     /// It may become a tunnel.
     pub upgrade: bool,
     /// Where the answer goes.

@@ -25,6 +25,10 @@ use crate::worker::ClientConnection;
 
 const _: () = assert!(BUFFER_BYTES >= OPEN_BYTES, "a record of any size can be opened into an empty buffer");
 
+/// What is received without a wait before other tasks get a turn. Between two ends that are faster than we are a body would
+/// never make its core wait, and everybody else on it would.
+const TURN_BYTES: u32 = 1 << 20;
+
 /// A connection, downstream or upstream.
 pub struct Link<E: Env> {
     env: E,
@@ -42,6 +46,8 @@ pub struct Link<E: Env> {
     outbox: Rc<Outbox<E>>,
     /// For the outbox.
     this: Weak<Self>,
+    /// Bytes that were received since it last had to wait for some.
+    in_turn: Cell<u32>,
     /// What ends with it.
     held: OnceCell<Box<Open<E>>>,
     /// A client's connection counts until its link is gone.
@@ -105,6 +111,7 @@ impl<E: Env> Link<E> {
             reading: timers.deadline(),
             writing: timers.deadline(),
             ended: Cell::new(false),
+            in_turn: Cell::new(0),
             broken: Cell::new(false),
             late: RefCell::new(None),
             outbox: Rc::clone(outbox),
@@ -199,6 +206,7 @@ impl<E: Env> Link<E> {
 
     /// The same, but not longer than until then.
     async fn readable_until(&self, until: Instant) -> Result<(), LinkError> {
+        self.in_turn.set(0);
         match self.reading.within(until, self.socket.readable()).await {
             Ok(ready) => Ok(ready?),
             Err(_) => Err(LinkError::Idle),
@@ -218,12 +226,18 @@ impl<E: Env> Link<E> {
                 if count == 0 {
                     self.ended.set(true);
                 }
+                self.in_turn.set(self.in_turn.get().saturating_add(u32::try_from(count).unwrap_or(u32::MAX)));
                 Ok(Some(count))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether it is for others to go on first: [`fill`](Self::fill) lets them.
+    pub fn had_its_turn(&self) -> bool {
+        self.in_turn.get() >= TURN_BYTES
     }
 
     /// Takes plaintext out of a session, giving it what the socket has.
@@ -253,6 +267,11 @@ impl<E: Env> Link<E> {
     /// it. 0: the other end has ended.
     pub async fn fill(&self, buffer: &mut Buffer, patience: Duration) -> Result<usize, LinkError> {
         let mut until = None;
+        if self.had_its_turn() {
+            self.in_turn.set(0);
+            // Boxed: it is rare.
+            Box::pin(self.env.turn()).await;
+        }
         loop {
             // First without waiting: under load something usually is there.
             if let Some(count) = self.try_fill(buffer)? {
@@ -513,6 +532,11 @@ impl<E: Env> Link<E> {
         self.held.get()?.yield_token()
     }
 
+    /// Whether it has such a place.
+    pub fn has_token(&self, such: impl FnOnce(&Token<E>) -> bool) -> bool {
+        self.held.get().is_some_and(|open| open.has_token(such))
+    }
+
     /// Makes the coming close a reset.
     pub fn reset(&self) {
         // What was put off stays: it leaves before the link is gone, unless its receiver is too slow for that.
@@ -571,6 +595,72 @@ pub async fn shake_hands<S: Socket>(socket: &S, tls: &RefCell<TlsSession>) -> Re
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.readable().await?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{Future, poll_fn};
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::pin::pin;
+    use std::task::Poll;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::io::{Driver, Machine, Mailboxes, run_on};
+    use crate::resolver::Resolver;
+
+    /// Polls once.
+    async fn now<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+        let mut future = Some(future);
+        poll_fn(|cx| {
+            Poll::Ready(match future.take().map(|future| future.poll(cx)) {
+                Some(Poll::Ready(output)) => Some(output),
+                _ => None,
+            })
+        })
+        .await
+    }
+
+    #[test]
+    fn who_receives_without_a_wait_lets_others_have_their_turn_and_then_goes_on() {
+        for driver in [Driver::IoUring, Driver::Epoll] {
+            let choice = driver.choose(1).unwrap();
+            let ran = run_on(&choice, async {
+                let (mailboxes, mut receivers) = Mailboxes::new(1);
+                let resolver = Resolver::start().unwrap();
+                let env =
+                    Machine::new(std::time::Instant::now(), 0, mailboxes, receivers.remove(0), resolver);
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                let (accepted, remote) = listener.accept().unwrap();
+                accepted.set_nonblocking(true).unwrap();
+                let socket =
+                    env.attach_socket(crate::io::Unattached::accepted(accepted.into(), remote)).unwrap();
+                let timers = Timers::new();
+                let outbox = Rc::new(Outbox::new(ringway_core::turn::Turns::default()));
+                let link = Link::plain(env.clone(), socket, &timers, &outbox);
+                let buffers = Buffers::default();
+                let piece = [7; 8 << 10];
+                let (mut received, mut turns) = (0, 0);
+                while received < 4 * TURN_BYTES as usize {
+                    // There is always something to receive.
+                    peer.write_all(&piece).unwrap();
+                    let mut buffer = buffers.take();
+                    let mut filling = pin!(link.fill(&mut buffer, Duration::from_secs(60)));
+                    received += match now(filling.as_mut()).await {
+                        Some(count) => count.unwrap(),
+                        None => {
+                            turns += 1;
+                            filling.await.unwrap()
+                        }
+                    };
+                }
+                assert!(turns >= 3, "{turns} turns");
+            });
+            ran.unwrap();
         }
     }
 }

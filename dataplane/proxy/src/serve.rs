@@ -366,7 +366,7 @@ impl<E: Env> Attempt<'_, E> {
             Failure::Upstream { cause: UpstreamCause::Timeout, .. } | Failure::RequestTimeout => {
                 self.uploaded.get().is_some()
             }
-            Failure::Upstream { cause, .. } => verdict_of(*cause) == Verdict::Bad,
+            Failure::Upstream { evidence, cause, .. } => verdict_of(*evidence, *cause) == Verdict::Bad,
             _ => false,
         };
         if bad {

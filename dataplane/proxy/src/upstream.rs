@@ -150,6 +150,11 @@ impl<E: Env> Open<E> {
         Self { recorder: Rc::clone(recorder), token: RefCell::new(token) }
     }
 
+    /// Whether it has such a place.
+    pub fn has_token(&self, such: impl FnOnce(&Token<E>) -> bool) -> bool {
+        self.token.borrow().as_ref().is_some_and(such)
+    }
+
     /// Gives up its place.
     pub fn yield_token(&self) -> Option<Token<E>> {
         self.token.take()

@@ -181,6 +181,39 @@ on_both_drivers! {
         assert_eq!(client.response().1, "limited again");
     }
 
+    fn a_connection_from_before_a_limit_is_handed_to_nobody_who_waits_for_it(driver: Driver) {
+        let backend = Server::listen();
+        let limited = |connections_max| {
+            let limits = ClusterLimits { connections_max, pending_max: Some(1), ..ClusterLimits::default() };
+            Setup::new()
+                .cluster_with("app", &[backend.address], |cluster| cluster.limits = limits)
+                .http(vec![to("app")])
+        };
+        let mut gate = limited(None).serve_with(driver, 1, Settings::default());
+        let [mut first, mut second, mut third, mut fourth] = [(); 4].map(|()| gate.client());
+        first.send(GET);
+        let mut before = backend.accept();
+        before.head();
+        gate.apply(limited(Some(1)));
+        second.send(GET);
+        let mut counted = backend.accept();
+        counted.head();
+        // Of two more, one waits.
+        third.send("GET /waits HTTP/1.1\r\nhost: a.test\r\n\r\n");
+        fourth.send("GET /waits HTTP/1.1\r\nhost: a.test\r\n\r\n");
+        gate.counted(|report| report.hits(Limit::ClusterPending) == 1);
+        before.send(response(200, "first"));
+        assert_eq!(first.response().1, "first");
+        before.ends();
+        counted.send(response(200, "second"));
+        assert_eq!(second.response().1, "second");
+        assert!(counted.head().starts_with("GET /waits "));
+        counted.send(response(200, "third"));
+        let mut bodies = [third.response().1, fourth.response().1];
+        bodies.sort();
+        assert_eq!(bodies, ["cluster.pending_max", "third"]);
+    }
+
     fn a_tcp_connection_waits_for_its_turn(driver: Driver) {
         let backend = Server::listen();
         let limits = ClusterLimits { connections_max: Some(1), ..ClusterLimits::default() };

@@ -109,6 +109,10 @@ impl Env for SimEnv {
         self.world.sleep_until(at).await;
     }
 
+    async fn turn(&self) {
+        self.world.pause().await;
+    }
+
     async fn connect(&self, to: SocketAddr) -> io::Result<SimSocket> {
         network::connect(&self.world, self.place, to).await
     }

@@ -28,8 +28,6 @@ pub struct Parsed {
     pub framing: BodyFraming,
     /// Whether the client expects the connection to stay open.
     pub keep_alive: bool,
-    /// Whether the client waits for `100 Continue` before it sends the body. `expect` is among the fields then only.
-    pub expect_continue: bool,
     /// Whether the client asks for an upgrade that can be passed on. `upgrade` is among the fields then only.
     pub upgrade: bool,
 }
@@ -251,27 +249,19 @@ fn parse_fields<const N: usize>(
 
     let framing = framing.conclude(head.version)?.unwrap_or(BodyFraming::None);
     let http11 = head.version == Version::Http11;
-    let expect_continue = match expect {
+    match expect {
         Some(false) if http11 => return Err(Refusal::Expectation),
-        // An older client does not understand 100, and without a body there is nothing to wait for.
-        Some(_) => http11 && !framing.is_empty(),
-        None => false,
-    };
-    if expect.is_some() && !expect_continue {
-        head.fields.remove("expect");
+        // An older client does not understand 100, and without a body there is nothing to wait for. Else the upstream
+        // says whether it wants the body.
+        Some(_) if !http11 || framing.is_empty() => drop(head.fields.remove("expect")),
+        Some(_) | None => {}
     }
     // With a body, what comes after it would be this protocol's or the next one's, as each side believes.
     let passes = http11 && options.upgrade && upgrade == Some(true) && framing.is_empty();
     if upgrade.is_some() && !passes {
         head.fields.remove("upgrade");
     }
-    Ok(Parsed {
-        consumed: 0,
-        framing,
-        keep_alive: options.keep_alive(head.version),
-        expect_continue,
-        upgrade: passes,
-    })
+    Ok(Parsed { consumed: 0, framing, keep_alive: options.keep_alive(head.version), upgrade: passes })
 }
 
 /// Target and `Host` become authority, path and query (RFC 9112 section 3.2).
@@ -293,13 +283,12 @@ fn fill_origin(head: &mut RequestHead, target: &str, host: Option<&[u8]>) -> Res
     if target == "*" {
         return if head.method == Method::OPTIONS { fill_asterisk(head) } else { Err(Refusal::TargetForm) };
     }
-    // Absolute form: its authority wins over Host (section 3.2.2).
+    // Absolute form: its authority wins over Host (section 3.2.2). Its scheme is not believed: whether a request came over
+    // TLS is for the connection to say.
     let (scheme, rest) = target.split_once("://").ok_or(Refusal::TargetForm)?;
-    head.scheme = match scheme {
-        _ if scheme.eq_ignore_ascii_case("http") => Scheme::Http,
-        _ if scheme.eq_ignore_ascii_case("https") => Scheme::Https,
-        _ => return Err(Refusal::TargetForm),
-    };
+    if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+        return Err(Refusal::TargetForm);
+    }
     // A backslash ends the authority for browsers, and is refused here as no host may have it.
     let (authority, origin) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     canonical::fill_authority(head, authority)?;
@@ -407,13 +396,7 @@ mod tests {
         let (parsed, head) = whole(text);
         assert_eq!(
             parsed,
-            Parsed {
-                consumed: text.len() - 4,
-                framing: BodyFraming::None,
-                keep_alive: true,
-                expect_continue: false,
-                upgrade: false
-            }
+            Parsed { consumed: text.len() - 4, framing: BodyFraming::None, keep_alive: true, upgrade: false }
         );
         assert_eq!((head.path(), head.query()), ("/~b", Some("c")));
         assert_eq!((head.host(), head.authority()), ("example.com", "example.com:80"));
@@ -571,6 +554,8 @@ mod tests {
         }
         let (_, head) = whole("GET http://t?x HTTP/1.1\r\nHost: h\r\n\r\n");
         assert_eq!((head.query(), head.scheme), (Some("x"), Scheme::Http));
+        let (_, head) = whole("GET https://t/ HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert_eq!(head.scheme, Scheme::Http, "the connection's");
     }
 
     #[test]
@@ -622,12 +607,8 @@ mod tests {
             ("1.0", "Expect: 100-continue\r\nContent-Length: 1\r\n", false),
             ("1.0", "Expect: anything\r\n", false),
         ] {
-            let (parsed, head) = whole(&format!("GET / HTTP/{version}\r\nHost: a\r\n{fields}\r\n"));
-            assert_eq!(
-                (parsed.expect_continue, head.fields.contains("expect")),
-                (waits, waits),
-                "{fields:?}"
-            );
+            let (_, head) = whole(&format!("GET / HTTP/{version}\r\nHost: a\r\n{fields}\r\n"));
+            assert_eq!(head.fields.contains("expect"), waits, "{fields:?}");
         }
     }
 

@@ -190,7 +190,6 @@ async fn serve_request<E: Env>(
         arrival,
         body: Upload::new(source, &body_held, worker.limits.replay_bytes_max),
         framing: parsed.framing,
-        expects_continue: parsed.expect_continue,
         upgrade,
         reply: Reply::Http1(Http1Reply {
             link,

@@ -5,25 +5,24 @@ use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderName, HeaderValue
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use ringway_core::canonical::{fill_authority, fill_target};
 use ringway_core::headers::{may_be_trailer, names_collide};
-use ringway_core::http1::{BodyFraming, Refusal, may_upgrade_to, parse_content_length};
+use ringway_core::http1::{BodyFraming, FramingError, Refusal, may_upgrade_to, parse_content_length};
 use ringway_core::limits::Limits;
 use ringway_core::{Fields, RequestHead, ResponseHead, Scheme, Version};
 
-/// Fills our head from a client's request; says how long its body is. The codec has checked pseudo-headers, letter
+/// Fills our head from a client's request; says how long its body is. `scheme` is the connection's: whether a request came
+/// over TLS is not for the client to say. The codec has checked pseudo-headers, letter
 /// case and connection fields (RFC 9113 sections 8.2 and 8.3).
 pub(super) fn read_request(
     request: &Request<()>,
     ended: bool,
     limits: &Limits,
+    scheme: Scheme,
     head: &mut RequestHead,
 ) -> Result<BodyFraming, Refusal> {
     head.clear();
     head.version = Version::Http2;
     head.method = request.method().clone();
-    head.scheme = match request.uri().scheme_str() {
-        Some("https") => Scheme::Https,
-        _ => Scheme::Http,
-    };
+    head.scheme = scheme;
     head.protocol =
         request.extensions().get::<h2::ext::Protocol>().map(|protocol| protocol.as_str().to_owned());
     if head.method == Method::CONNECT && !head.protocol.as_deref().is_some_and(is_tunnel_protocol) {
@@ -49,6 +48,9 @@ pub(super) fn read_request(
         }
         Some(target) => fill_target(head, target)?,
         None => return Err(Refusal::TargetForm),
+    }
+    if request.headers().get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Err(FramingError::LengthRepeated.into());
     }
     let framing = framing(request.headers(), ended);
     // A tunnel has no body either.
@@ -190,7 +192,7 @@ mod tests {
         *request.method_mut() = Method::CONNECT;
         *request.uri_mut() = "http://a.test/chat".parse().unwrap();
         request.extensions_mut().insert(h2::ext::Protocol::from(protocol));
-        read_request(&request, false, &Limits::default(), &mut RequestHead::new())
+        read_request(&request, false, &Limits::default(), Scheme::Http, &mut RequestHead::new())
     }
 
     #[test]
@@ -200,6 +202,21 @@ mod tests {
             ["x\r\n\r\nGET /admin HTTP/1.1\r\nhost: h\r\n\r\n", "web socket", "", "h2c", "HTTP", "TLS"]
         {
             assert_eq!(connect(protocol).unwrap_err(), Refusal::Connect, "{protocol:?}");
+        }
+    }
+
+    #[test]
+    fn a_length_that_is_said_twice_is_refused() {
+        let request = |lengths: &[u64]| {
+            let empty = Request::post("http://a/");
+            let request =
+                lengths.iter().fold(empty, |request, length| request.header(CONTENT_LENGTH, *length));
+            let request = request.body(()).unwrap();
+            read_request(&request, false, &Limits::default(), Scheme::Http, &mut RequestHead::new())
+        };
+        assert_eq!(request(&[5]), Ok(BodyFraming::Length(5)));
+        for lengths in [[5, 7], [5, 5]] {
+            assert_eq!(request(&lengths), Err(Refusal::Framing(FramingError::LengthRepeated)));
         }
     }
 
@@ -214,9 +231,17 @@ mod tests {
         ] {
             let request = Request::get("http://a/").header(EXPECT, expect).body(()).unwrap();
             let mut head = RequestHead::new();
-            let read = read_request(&request, ended, &Limits::default(), &mut head);
+            let read = read_request(&request, ended, &Limits::default(), Scheme::Http, &mut head);
             assert_eq!(read.map(|_| head.fields.contains("expect")), passes, "{expect} {ended}");
         }
+    }
+
+    #[test]
+    fn a_request_is_as_secure_as_its_connection() {
+        let request = Request::get("https://a/").body(()).unwrap();
+        let mut head = RequestHead::new();
+        read_request(&request, true, &Limits::default(), Scheme::Http, &mut head).unwrap();
+        assert_eq!(head.scheme, Scheme::Http);
     }
 
     #[test]

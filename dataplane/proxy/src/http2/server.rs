@@ -177,7 +177,7 @@ async fn serve_stream<E: Env>(
         stream: None,
         ended: false,
     };
-    let framing = match read_request(&request, ended, &worker.limits, head) {
+    let framing = match read_request(&request, ended, &worker.limits, arrival.scheme, head) {
         Ok(framing) => framing,
         Err(refusal) => return refuse(worker, arrival, &mut reply, refusal, scratch, started).await,
     };
@@ -199,7 +199,6 @@ async fn serve_stream<E: Env>(
         upstream_out,
         body: Upload::new(source, &body_held, worker.limits.replay_bytes_max),
         framing: if upgrade { BodyFraming::None } else { framing },
-        expects_continue: false,
         upgrade,
         reply: AnyReply::Http2(reply),
         started,

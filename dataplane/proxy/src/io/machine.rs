@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use ringway_core::Instant;
 use ringway_core::health::Finding;
@@ -19,6 +19,7 @@ use ringway_core::health::Finding;
 use super::clock::{self, Clock};
 use super::datagrams::MachineDatagrams;
 use super::stream::{MachineAcceptor, MachineSocket};
+use super::turn::Turns;
 use crate::env::{CoreIndex, Env};
 use crate::mailbox::Message;
 use crate::resolver::Resolver;
@@ -36,7 +37,7 @@ impl Unattached {
         Self { fd, remote: None }
     }
 
-    pub(super) fn accepted(fd: OwnedFd, remote: SocketAddr) -> Self {
+    pub(crate) fn accepted(fd: OwnedFd, remote: SocketAddr) -> Self {
         Self { fd, remote: Some(remote) }
     }
 }
@@ -122,7 +123,11 @@ struct Core {
     mailbox: flume::Receiver<Message<Unattached>>,
     resolver: Resolver,
     panics: Cell<u64>,
+    turns: Turns,
 }
+
+/// How long a turn lasts where there are no descriptors to tell when it is over: the least that the clock can.
+const REST: Duration = Duration::from_millis(1);
 
 impl Machine {
     /// The environment of a core, to be made on its own thread.
@@ -142,6 +147,7 @@ impl Machine {
             mailbox,
             resolver,
             panics: Cell::new(0),
+            turns: Turns::default(),
         }))
     }
 }
@@ -175,6 +181,21 @@ impl Env for Machine {
     async fn sleep_until(&self, at: Instant) {
         monoio::time::sleep_until(monoio::time::Instant::from_std(self.0.clock.machine(at))).await;
         clock::pass();
+    }
+
+    async fn turn(&self) {
+        let (turn, begins) = self.0.turns.join();
+        if begins {
+            let env = self.clone();
+            self.spawn(async move {
+                let over = Over(&env.0.turns);
+                if !env.0.turns.pass().await {
+                    env.sleep_until(env.now() + REST).await;
+                }
+                drop(over);
+            });
+        }
+        turn.opened().await;
     }
 
     async fn connect(&self, to: SocketAddr) -> io::Result<MachineSocket> {
@@ -229,6 +250,15 @@ impl Env for Machine {
     }
 }
 
+/// Ends a turn, come what may: others wait for it.
+struct Over<'a>(&'a Turns);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 /// A task whose panic ends it alone: monoio would let it end the core.
 struct Guarded<F> {
     task: F,
@@ -279,6 +309,60 @@ mod tests {
         assert_eq!((receivers[0].len(), mailboxes.shed()), (CROWDED + 1, 10));
     }
     use crate::io::{Driver, run_on};
+
+    #[test]
+    fn tasks_that_take_turns_at_once_all_go_on_and_leave_the_clock_its_own() {
+        for driver in [Driver::IoUring, Driver::Epoll] {
+            let ran = run_on(&driver.choose(1).unwrap(), async {
+                let (mailboxes, mut receivers) = Mailboxes::new(1);
+                let resolver = Resolver::start().unwrap();
+                let env =
+                    Machine::new(std::time::Instant::now(), 0, mailboxes, receivers.remove(0), resolver);
+                let (sender, receiver) = flume::bounded::<()>(1);
+                let over = Rc::new(Cell::new(false));
+                for _ in 0..3 {
+                    let (env, sender, over) = (env.clone(), sender.clone(), Rc::clone(&over));
+                    env.clone().spawn(async move {
+                        while !over.get() {
+                            env.turn().await;
+                        }
+                        drop(sender);
+                    });
+                }
+                drop(sender);
+                env.sleep_until(env.now() + Duration::from_millis(5)).await;
+                over.set(true);
+                // Disconnected: all three have seen it.
+                assert!(receiver.recv_async().await.is_err());
+            });
+            ran.unwrap();
+        }
+    }
+
+    #[test]
+    fn a_turn_is_far_shorter_than_the_clock_can_tell() {
+        const TURNS: u32 = 200;
+        for driver in [Driver::IoUring, Driver::Epoll] {
+            let ran = run_on(&driver.choose(1).unwrap(), async {
+                let (mailboxes, mut receivers) = Mailboxes::new(1);
+                let resolver = Resolver::start().unwrap();
+                let env =
+                    Machine::new(std::time::Instant::now(), 0, mailboxes, receivers.remove(0), resolver);
+                let begun = std::time::Instant::now();
+                for _ in 0..TURNS {
+                    env.turn().await;
+                }
+                let turned = begun.elapsed();
+                assert!(env.0.turns.join().1, "none is waited for any more");
+                let begun = std::time::Instant::now();
+                for _ in 0..TURNS {
+                    monoio::time::sleep(REST).await;
+                }
+                assert!(turned * 2 < begun.elapsed(), "{turned:?} for {TURNS} turns");
+            });
+            ran.unwrap();
+        }
+    }
 
     #[test]
     fn a_panic_ends_its_task_alone_and_is_counted() {

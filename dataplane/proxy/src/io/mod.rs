@@ -12,6 +12,7 @@ mod machine;
 mod memory;
 mod pages;
 mod stream;
+mod turn;
 
 pub use driver::{Cause, Driver, DriverChoice};
 pub use listen::{Inherited, Sockets};
