@@ -1,6 +1,6 @@
 //! What runs for each Gateway: a Deployment of proxies, the Service before it, and what these need.
 //!
-//! [`desired`] decides what there should be, [`plan()`] what is to be done about what there is, and [`apply()`] does it.
+//! [`desired()`] decides what there should be, [`plan()`] what is to be done about what there is, and [`apply()`] does it.
 //! Objects are owned by their Gateway and go with it.
 
 pub mod addresses;
