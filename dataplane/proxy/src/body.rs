@@ -3,6 +3,7 @@
 //! A chunk is a slice of what was received; asking for the next one gives the room (or flow-control credit) of the last
 //! one back. Chunks are small and many, or large and few: a sink gathers the small ones with the head before them.
 
+use std::future::pending;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use crate::env::Env;
 use crate::http1::ReplyState;
 use crate::http2;
 use crate::link::{Link, LinkError};
+use crate::timer::Deadline;
 
 /// A piece of a body.
 pub enum Frame<'a> {
@@ -315,7 +317,7 @@ impl<E: Env> Sink<'_, E> {
     /// Ends when the receiver wants no more of it.
     pub async fn gone(&mut self) {
         match self {
-            Self::Http1(_) => std::future::pending().await,
+            Self::Http1(sink) => sink.gone().await,
             Self::Http2(sink) => sink.gone().await,
         }
     }
@@ -358,6 +360,8 @@ pub struct Http1Sink<'c, E: Env> {
     coding: Coding,
     idle: Duration,
     state: Option<&'c mut ReplyState>,
+    /// When the receiver is looked at while there is nothing to send.
+    watching: Option<&'c Deadline>,
 }
 
 /// Chunks up to this size are gathered; larger ones are sent from where they are.
@@ -368,13 +372,26 @@ const GATHERED_BYTES_MAX: usize = 32 << 10;
 impl<'c, E: Env> Http1Sink<'c, E> {
     /// A body that follows the head in `out`.
     pub fn new(link: &'c Link<E>, out: &'c mut Vec<u8>, coding: Coding, idle: Duration) -> Self {
-        Self { link, out, coding, idle, state: None }
+        Self { link, out, coding, idle, state: None, watching: None }
+    }
+
+    /// Notices in long pauses that the receiver is gone.
+    pub fn watching(mut self, watching: Option<&'c Deadline>) -> Self {
+        self.watching = watching;
+        self
     }
 
     /// Tells when the last byte was sent.
     pub fn ending(mut self, state: &'c mut ReplyState) -> Self {
         self.state = Some(state);
         self
+    }
+
+    async fn gone(&self) {
+        match self.watching {
+            Some(watching) => self.link.gone(watching).await,
+            None => pending().await,
+        }
     }
 
     async fn data(&mut self, bytes: &[u8]) -> Result<(), BodyFailure> {

@@ -123,6 +123,10 @@ pub trait Socket: 'static {
     /// Writes what fits; `WouldBlock` if nothing does.
     fn try_write(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize>;
 
+    /// Whether the connection is gone both ways: it was reset, or it failed. Consumes nothing, neither bytes nor the error.
+    /// That the other side has ended alone is no such thing.
+    fn is_gone(&self) -> bool;
+
     /// Says that nothing more will be written.
     fn shutdown_write(&self) -> io::Result<()>;
 

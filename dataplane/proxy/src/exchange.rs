@@ -103,10 +103,11 @@ impl<'c, E: Env> Reply<'c, E> {
         }
     }
 
-    /// Ends when the client has given up the exchange. An HTTP/1 client that ends its side may still read.
+    /// Ends when the client has given up the exchange. An HTTP/1 client that ends its side may still read: it has only
+    /// once its connection is gone.
     pub async fn gone(&mut self) {
         match self {
-            Self::Http1(_) => std::future::pending().await,
+            Self::Http1(reply) => reply.gone().await,
             Self::Http2(reply) => reply.gone().await,
         }
     }

@@ -5,6 +5,8 @@
 //! gathered leaves at the end of the turn (`outbox`). One task may read while another writes.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::convert::Infallible;
+use std::future::pending;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
@@ -18,7 +20,7 @@ use crate::buffer::{BUFFER_BYTES, Buffer, Buffers};
 use crate::env::{Env, Socket};
 use crate::latch::Latch;
 use crate::outbox::{LATE_BYTES_MAX, Late, Outbox};
-use crate::timer::{Deadline, Timers};
+use crate::timer::{Deadline, Elapsed, Timers};
 use crate::tls::{Alpn, ClientTls, Handshake, OPEN_BYTES, Plaintext, TlsFacts, TlsFailure, TlsSession};
 use crate::upstream::Open;
 use crate::worker::ClientConnection;
@@ -28,6 +30,10 @@ const _: () = assert!(BUFFER_BYTES >= OPEN_BYTES, "a record of any size can be o
 /// What is received without a wait before other tasks get a turn. Between two ends that are faster than we are a body would
 /// never make its core wait, and everybody else on it would.
 const TURN_BYTES: u32 = 1 << 20;
+/// A wait for less than this is not worth a look at whether somebody still waits for its outcome.
+const WATCHED_AFTER: Duration = Duration::from_millis(100);
+/// How often one that has sent something meanwhile is looked at.
+const WATCHED_EVERY: Duration = Duration::from_secs(1);
 
 /// A connection, downstream or upstream.
 pub struct Link<E: Env> {
@@ -202,6 +208,27 @@ impl<E: Env> Link<E> {
     /// Waits until reading gives something. May be dropped and begun again.
     pub async fn readable(&self) -> Result<(), LinkError> {
         Ok(self.socket.readable().await?)
+    }
+
+    /// Ends when the other end is gone: its connection was reset, or failed. Reads nothing, so that what it sends
+    /// meanwhile stays for whoever reads; an end of its side alone is not the end, since it may still read.
+    ///
+    /// For waits that may be long. A short one costs no look at the socket, only a move of the deadline.
+    pub async fn gone(&self, watching: &Deadline) {
+        let mut pause = WATCHED_AFTER;
+        loop {
+            let Err(Elapsed) = watching.within(self.env.now() + pause, pending::<Infallible>()).await;
+            if self.socket.is_gone() {
+                return;
+            }
+            // A reset ends this wait as bytes do, and an end. Boxed: few requests come here.
+            let _ready_or_failed = Box::pin(self.socket.readable()).await;
+            if self.socket.is_gone() {
+                return;
+            }
+            // What is there stays there, so that from now on the socket always is readable.
+            pause = WATCHED_EVERY;
+        }
     }
 
     /// The same, but not longer than until then.

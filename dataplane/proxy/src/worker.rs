@@ -97,6 +97,8 @@ type Clusters<E> = Rc<RefCell<BTreeMap<ClusterKey, Rc<Cluster<E>>>>>;
 pub struct Scratch {
     /// Bounds an exchange's attempts.
     pub deadline: Deadline,
+    /// When a client that waits for its answer is looked at.
+    pub watching: Deadline,
     /// The request's head.
     pub request: RequestHead,
     /// The response's head.
@@ -230,6 +232,7 @@ impl<E: Env> Worker<E> {
         let scratch = kept.unwrap_or_else(|| {
             Box::new(Scratch {
                 deadline: self.timers.deadline(),
+                watching: self.timers.deadline(),
                 request: RequestHead::new(),
                 response: ResponseHead::new(),
                 facts: Facts::default(),

@@ -702,6 +702,85 @@ on_both_drivers! {
         gate.shows(r#"ringway_http_response_flags_total{listener="http",flag="DC"} 2"#);
     }
 
+    fn a_client_that_is_gone_is_noticed_while_the_backend_is_silent(driver: Driver) {
+        let (gate, backend) = one(driver, to("app"));
+        let begin = || {
+            let mut client = gate.client();
+            client.send(GET);
+            let mut server = backend.accept();
+            server.head();
+            (client, server)
+        };
+        let (client, mut server) = begin();
+        client.reset();
+        server.gone();
+
+        let (mut client, mut server) = begin();
+        client.send("GET /nobody/reads/this HTTP/1.1\r\n");
+        client.reset();
+        server.gone();
+
+        let (mut client, mut server) = begin();
+        client.half_close();
+        client.reset();
+        server.gone();
+
+        let (mut client, mut server) = begin();
+        server.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello");
+        client.head();
+        client.expect("hello");
+        client.reset();
+        server.gone();
+
+        let (mut client, mut server) = begin();
+        server.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        client.head();
+        client.send("POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 5\r\n\r\nhello");
+        server.head();
+        server.expect("hello");
+        client.reset();
+        server.gone();
+
+        gate.shows(r#"ringway_http_response_flags_total{listener="http",flag="DC"} 5"#);
+        gate.shows("ringway_connections_active 0");
+    }
+
+    fn a_client_that_has_sent_all_or_more_is_not_gone(driver: Driver) {
+        // One core, so that what has waited for longer was looked at before.
+        let (gate, backend) = limited(driver, Limits::default());
+        let begin = || {
+            let mut client = gate.client();
+            client.send(GET);
+            let mut server = backend.accept();
+            server.head();
+            (client, server)
+        };
+        let (mut half, mut to_half) = begin();
+        half.half_close();
+        let (mut eager, mut to_eager) = begin();
+        eager.send("GET /second HTTP/1.1\r\nhost: a.test\r\n\r\n");
+        let (mut late, mut to_late) = begin();
+        late.send("GET /never/read HTTP/1.1\r\n");
+        for _ in 0..2 {
+            let (client, mut server) = begin();
+            client.reset();
+            server.gone();
+        }
+        // That there was something from it to read has not ended the watch.
+        late.reset();
+        to_late.gone();
+        to_half.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        assert_eq!(half.response().1, "ok");
+        half.ends();
+        to_eager.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nfirst");
+        assert_eq!(eager.response().1, "first");
+        let mut server = to_half.next_or(&backend);
+        assert!(server.head().starts_with("GET /second "));
+        server.send("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecond");
+        assert_eq!(eager.response().1, "second");
+        gate.shows(r#"ringway_http_response_flags_total{listener="http",flag="DC"} 3"#);
+    }
+
     fn a_request_keeps_the_rule_it_began_with(driver: Driver) {
         let backend = Server::listen();
         let versioned = |version: &'static str| {

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
@@ -141,6 +142,12 @@ impl Connection {
     pub fn end(&mut self) -> &mut Self {
         self.0.get_ref().socket().shutdown(Shutdown::Write).expect("it is connected");
         self
+    }
+
+    /// Goes away with a reset, as a process does whose machine has forgotten it.
+    pub fn reset(self) {
+        let linger = rustix::net::sockopt::set_socket_linger(self.0.get_ref().socket(), Some(Duration::ZERO));
+        linger.expect("it is a socket");
     }
 
     /// Reads the answer to a GET.

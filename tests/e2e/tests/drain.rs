@@ -16,6 +16,7 @@ on_both_drivers!(
     what_does_not_finish_in_time_is_cut,
     a_second_signal_ends_it_at_once,
     idle_connections_are_no_reason_to_wait,
+    a_client_that_is_gone_is_no_reason_to_wait,
 );
 
 /// A backend that answers when it is told to; and when a request has arrived, it says so.
@@ -120,4 +121,19 @@ fn idle_connections_are_no_reason_to_wait(driver: Driver) {
     for client in &mut idle {
         assert_eq!(client.rest().unwrap(), b"", "closed, not reset");
     }
+}
+
+fn a_client_that_is_gone_is_no_reason_to_wait(driver: Driver) {
+    let port = free_port();
+    let (backend, arrivals, release) = held();
+    let mut gateway =
+        Builder::new(driver).arguments(["--drain-timeout", "1h"]).start(&objects(&port, &backend));
+    let mut client = Connection::open(("127.0.0.1", port.number()));
+    client.send(GET);
+    arrivals.recv_timeout(DEADLINE).unwrap();
+    gateway.signal(Signal::TERM);
+    eventually("the listener is closed", || Connection::try_open(("127.0.0.1", port.number())).err());
+    client.reset();
+    assert_eq!(gateway.ended().code(), Some(0));
+    release.send(()).unwrap();
 }

@@ -732,6 +732,11 @@ impl Socket for SimSocket {
         Ok(count)
     }
 
+    fn is_gone(&self) -> bool {
+        self.world.called();
+        self.link.state.borrow().ends[self.side].broken
+    }
+
     fn shutdown_write(&self) -> io::Result<()> {
         let mut state = self.link.state.borrow_mut();
         let end = &mut state.ends[self.side];

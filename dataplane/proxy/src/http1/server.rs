@@ -4,6 +4,7 @@
 //! that leaves input unread lingers, so that the last answer is not turned into a reset.
 
 use std::cell::Cell;
+use std::future::pending;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::env::Env;
 use crate::exchange::{Exchange, Reply};
 use crate::link::{Link, LinkError};
 use crate::serve::serve;
+use crate::timer::Deadline;
 use crate::worker::{Scratch, Worker};
 
 /// How long a connection that has just served a request keeps the room in which it did, for the next one. Longer than
@@ -156,7 +158,7 @@ async fn serve_request<E: Env>(
     last: bool,
 ) -> Fate {
     let started = worker.env.now();
-    let Scratch { deadline, request, response, facts, out, upstream_out } = scratch;
+    let Scratch { deadline, watching, request, response, facts, out, upstream_out } = scratch;
     facts.clear();
     let parsed = match read_head(worker, link, arrival.scheme, inbox, request).await {
         Ok(parsed) => parsed,
@@ -199,6 +201,7 @@ async fn serve_request<E: Env>(
             keep_alive: &mut keep_alive,
             state: &mut state,
             idle,
+            watching: Some(watching),
         }),
         request,
         response,
@@ -292,6 +295,7 @@ async fn refuse<E: Env>(
             keep_alive: &mut keep_alive,
             state: &mut state,
             idle: worker.limits.body_idle_timeout,
+            watching: None,
         };
         let sent = reply.answer(answer, &Method::GET, &worker.date()).await;
         summary.status = answer.status.as_u16();
@@ -313,6 +317,8 @@ pub struct Http1Reply<'c, E: Env> {
     keep_alive: &'c mut bool,
     state: &'c mut ReplyState,
     idle: Duration,
+    /// When the client is looked at while its answer is waited for; `None`: not at all, nothing is waited for.
+    watching: Option<&'c Deadline>,
 }
 
 /// How far an answer has come.
@@ -366,7 +372,7 @@ impl<'c, E: Env> Http1Reply<'c, E> {
         }
         encode::response_head(head, framing, Persistence::tell(self.version, *self.keep_alive), self.out);
         *self.state = ReplyState::Begun;
-        Http1Sink::new(self.link, self.out, coding, self.idle).ending(self.state)
+        Http1Sink::new(self.link, self.out, coding, self.idle).watching(self.watching).ending(self.state)
     }
 
     pub(crate) async fn switch(&mut self, head: &ResponseHead) -> Result<Http1Sink<'_, E>, BodyFailure> {
@@ -394,6 +400,14 @@ impl<'c, E: Env> Http1Reply<'c, E> {
         self.out.clear();
         *self.state = ReplyState::Ended;
         Ok(if self.is_head { 0 } else { answer.body.bytes() })
+    }
+
+    /// Ends when the client is gone.
+    pub(crate) async fn gone(&self) {
+        match self.watching {
+            Some(watching) => self.link.gone(watching).await,
+            None => pending().await,
+        }
     }
 
     pub(crate) fn abort(&mut self) {
