@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ringway_config::{Bind, ClusterKey, Config, ListenerProtocol};
+use ringway_config::{Bind, ClusterKey, Config, ListenerKey, ListenerProtocol};
 use ringway_core::explain::{Explanation, Verdict};
 use ringway_core::headers::{self, TrustedProxies};
 use ringway_core::http1::parse_request;
@@ -27,7 +27,7 @@ use self::path::Path;
 use crate::args::meant::Misuse;
 use crate::args::said::{self, ProblemFormat};
 use crate::offline::{self, Offline};
-use crate::{exit, show, validate};
+use crate::{certificates, exit, show, validate};
 
 /// What stands for a value that is drawn for each request.
 const DRAWN: &[u8] = b"(drawn for each request)";
@@ -116,6 +116,8 @@ enum Outcome {
     Request(Box<Explanation>),
     /// It is not looked at: its connection is passed on as bytes.
     Tunnel { from: String, forward: Box<L4Forward<()>> },
+    /// Not to its end: the listener can make no handshake.
+    NoHandshake { listener: ListenerKey, why: String },
     /// It, or its connection, is refused.
     Refused(String),
 }
@@ -125,7 +127,7 @@ impl Outcome {
         match self {
             Self::Request(explanation) => matches!(explanation.verdict, Verdict::Forward { .. }),
             Self::Tunnel { .. } => true,
-            Self::Refused(_) => false,
+            Self::NoHandshake { .. } | Self::Refused(_) => false,
         }
     }
 
@@ -133,6 +135,7 @@ impl Outcome {
         match self {
             Self::Request(explanation) => Path::of_request(explanation),
             Self::Tunnel { forward, .. } => Path::of_connection(&forward.plan.listener, &forward.plan.route),
+            Self::NoHandshake { listener, .. } => Path::of_listener(listener),
             Self::Refused(_) => Path::default(),
         }
     }
@@ -149,7 +152,7 @@ impl Explained {
                 forward.plan.route,
                 forward.key(),
             ),
-            Outcome::Refused(why) => format!("{why}\n"),
+            Outcome::NoHandshake { why, .. } | Outcome::Refused(why) => format!("{why}\n"),
         };
         note + &outcome
     }
@@ -166,7 +169,9 @@ impl Explained {
                     "cluster": forward.key().as_str(),
                 },
             }),
-            Outcome::Refused(why) => json!({"verdict": {"does": "refuse", "details": why}}),
+            Outcome::NoHandshake { why, .. } | Outcome::Refused(why) => {
+                json!({"verdict": {"does": "refuse", "details": why}})
+            }
         };
         value["served"] = self.outcome.is_served().into();
         value["note"] = self.note.clone().into();
@@ -230,10 +235,10 @@ impl Asked {
         let clusters = config.clusters.clone();
         let source = move |key: &ClusterKey| clusters.contains_key(key).then(|| Rc::new(()));
         let view = View::new(compiled, Rc::new(source));
-        Ok(Explained { note, outcome: self.outcome(&view, bind)? })
+        Ok(Explained { note, outcome: self.outcome(&view, bind, config)? })
     }
 
-    fn outcome(&self, view: &View<()>, bind: Bind) -> Result<Outcome, Misuse> {
+    fn outcome(&self, view: &View<()>, bind: Bind, config: &Config) -> Result<Outcome, Misuse> {
         let listener = match self.scheme {
             Scheme::Http => None,
             Scheme::Https => match view.listener_for_sni(&bind, Some(&self.host)) {
@@ -249,10 +254,18 @@ impl Asked {
                         format!("no listener for the server name {}: the connection is closed", self.host);
                     return Ok(Outcome::Refused(why));
                 }
-                SniChoice::Terminate(listener) if matches!(listener.protocol, ListenerProtocol::Https(_)) => {
-                    Some(listener.key.clone())
+                SniChoice::Terminate(listener) => {
+                    let key = listener.key.clone();
+                    if let Some(why) = certificates::no_handshake(config, listener) {
+                        let why = format!("listener {key} can make no TLS handshake: {why}");
+                        return Ok(Outcome::NoHandshake { listener: key, why });
+                    }
+                    if !matches!(listener.protocol, ListenerProtocol::Https(_)) {
+                        return Ok(self.tunnel(view, &bind));
+                    }
+                    Some(key)
                 }
-                SniChoice::Terminate(_) | SniChoice::Passthrough(_) => return Ok(self.tunnel(view, &bind)),
+                SniChoice::Passthrough(_) => return Ok(self.tunnel(view, &bind)),
             },
         };
         let address = bind.address.unwrap_or(Ipv4Addr::UNSPECIFIED.into());

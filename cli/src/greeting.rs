@@ -132,7 +132,8 @@ mod tests {
         );
         assert_eq!(text, expected);
 
-        let problem = PlaneProblem { resource: None, reason: "a certificate".to_owned() };
+        let reason = "a certificate".to_owned();
+        let problem = PlaneProblem { resource: None, reason, certificate: None, serves: false };
         let report = Report { plane_problems: vec![problem; 20], ..Report::default() };
         let text = greeting(&Config::default(), &BTreeMap::new(), &report, &[], "1 data thread, epoll");
         assert!(text.contains("nothing is served yet") && text.contains("and 8 more"), "{text}");

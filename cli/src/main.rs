@@ -3,6 +3,7 @@
 
 mod admin;
 mod args;
+mod certificates;
 mod cluster;
 mod codes;
 mod controller;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use ringway_controller::source::{Directory, Found, Reading, SourceName};
 use ringway_gateway_api::manifest::{self, Document, ObjectName, Place};
@@ -15,7 +16,7 @@ use ringway_gateway_api::{Changes, Options, Status, Translation, Translator};
 use serde_json::Value;
 
 use crate::args::meant;
-use crate::inputs;
+use crate::{certificates, inputs};
 
 /// Manifests and what they come to.
 #[derive(Debug)]
@@ -124,6 +125,7 @@ fn find(documents: &[Document], translator: &Translator) -> Vec<Finding> {
     let remarks = translation.notices.iter().map(|notice| (&notice.object, &*notice.message));
     let mut found = lint(documents, &statuses, remarks);
     found.extend(shadowed(documents, translator.world(), translator.config()));
+    found.extend(certificates::findings(documents, translator.config(), SystemTime::now()));
     found
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use ringway_config::{Applied, Config, DataPlane, Delta, FailedBind, PlaneProblem, ResourceKey};
 use ringway_controller::standalone::{Board, Report};
 use ringway_proxy::Proxy;
-use ringway_proxy::tls::{TlsPlace, TlsProblem};
+use ringway_proxy::tls::{TlsFault, TlsPlace, TlsProblem};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -85,7 +85,7 @@ impl DataPlane for Plane {
             // A core that does not answer: the process is about to be ended by whoever watches the cores.
             Err(error) => {
                 let reason = format!("the configuration is not on every core: {error}");
-                (Vec::new(), vec![PlaneProblem { resource: None, reason }])
+                (Vec::new(), vec![PlaneProblem { resource: None, reason, certificate: None, serves: false }])
             }
         };
         *lock(&self.0.in_force) = Arc::clone(proxy.config());
@@ -115,7 +115,11 @@ fn tls_problem(problem: &TlsProblem) -> PlaneProblem {
             (ResourceKey::Cluster(key.clone()), format!("TLS to {key}: {}", problem.fault))
         }
     };
-    PlaneProblem { resource: Some(resource), reason }
+    let certificate = match &problem.fault {
+        TlsFault::Certificate { key, .. } => Some(key.clone()),
+        _ => None,
+    };
+    PlaneProblem { resource: Some(resource), reason, certificate, serves: problem.serves }
 }
 
 /// What is known of where the configuration comes from.

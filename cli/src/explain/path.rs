@@ -21,6 +21,11 @@ impl Path {
         Self { listeners: vec![listener.clone()], routes: vec![(route.clone(), None)] }
     }
 
+    /// A listener, before any route.
+    pub(super) fn of_listener(listener: &ListenerKey) -> Self {
+        Self { listeners: vec![listener.clone()], routes: Vec::new() }
+    }
+
     /// The listener and rule that serve; where none does, all that might have.
     pub(super) fn of_request(explanation: &Explanation) -> Self {
         let Explanation { listeners, matches, .. } = explanation;

@@ -7,7 +7,7 @@ use std::fmt;
 use ringway_config::{DataPlane, Delta, FailedBind, PlaneProblem};
 use ringway_gateway_api::{Changes, Notice, Options, Translator};
 
-use crate::status::Statuses;
+use crate::status::{Statuses, Turned};
 
 /// Publishes to one data plane.
 pub struct Publisher<D> {
@@ -28,6 +28,8 @@ pub struct Published {
     pub removed: usize,
     /// Remarks of translation that were not there before.
     pub notices: Vec<Notice>,
+    /// Conditions of Gateways and ListenerSets that hold no longer.
+    pub turned: Vec<Turned>,
 }
 
 impl<D: DataPlane> Publisher<D> {
@@ -42,14 +44,14 @@ impl<D: DataPlane> Publisher<D> {
         let delta = self.translator.apply(changes);
         let (set, removed) = (delta.resources.set.len(), delta.resources.removed.len());
         let generation = self.apply(delta.resources);
-        statuses.update(delta.statuses, &self.failed_binds, now);
-        Published { generation, set, removed, notices: delta.notices.into_iter().collect() }
+        let turned = statuses.update(delta.statuses, &self.failed_binds, &self.plane_problems, now);
+        Published { generation, set, removed, notices: delta.notices.into_iter().collect(), turned }
     }
 
     /// Tries again to bind what could not be bound.
     pub fn retry_binds(&mut self, statuses: &mut Statuses, now: &str) {
         self.apply(Delta::default());
-        statuses.update([], &self.failed_binds, now);
+        statuses.update([], &self.failed_binds, &self.plane_problems, now);
     }
 
     /// Gives memory back to the system that changes have used.

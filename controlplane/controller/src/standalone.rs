@@ -26,6 +26,9 @@ const RESCAN_UNWATCHED: Duration = Duration::from_secs(1);
 /// How often a socket that could not be bound is tried again.
 const RETRY_BINDS: Duration = Duration::from_secs(1);
 
+/// How many conditions are told of that one change has made false: it may concern every Gateway.
+const TURNED_TOLD_MAX: usize = 32;
+
 /// What is in force and what is wrong, for `/status` and metrics.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -279,6 +282,12 @@ impl<D: DataPlane> Standalone<D> {
         self.report_plane(&mut report);
         for Notice { object, message } in published.notices {
             tracing::warn!("{object}: {message}");
+        }
+        for turned in published.turned.iter().take(TURNED_TOLD_MAX) {
+            tracing::warn!("{turned}");
+        }
+        if let Some(more @ 1..) = published.turned.len().checked_sub(TURNED_TOLD_MAX) {
+            tracing::warn!(more, "other conditions hold no longer; all are in /status");
         }
         tracing::info!(
             generation = published.generation,

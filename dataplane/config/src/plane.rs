@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Bind, Delta, ListenerKey, ResourceKey};
+use crate::{Bind, CertificateKey, Delta, ListenerKey, ResourceKey};
 
 /// Takes changes: a proxy in the same process, or streams to others.
 pub trait DataPlane: Send {
@@ -42,6 +42,10 @@ pub struct PlaneProblem {
     pub resource: Option<ResourceKey>,
     /// Where and why, in words.
     pub reason: String,
+    /// The certificate that cannot be used, if that is what it is.
+    pub certificate: Option<CertificateKey>,
+    /// Whether the resource serves all the same, such as by the last certificate that worked.
+    pub serves: bool,
 }
 
 impl fmt::Display for PlaneProblem {

@@ -194,6 +194,8 @@ codes! {
     ListenerIdle = 2110 Notice, "a listener without routes; it answers 404 or closes", "attach a route, or remove it";
     ListenerProblem = 2111 Error, "a listener that does not serve", "correct what is named";
     CertificateNamesOverlap = 2112 Notice, "listeners of one port whose certificates have names in common", "give each a certificate of its own names, unless clients ask again after a 421";
+    CertificateRefused = 2113 Error, "a certificate that TLS refuses, or one with another's private key", "put a certificate of X.509 version 3 and the private key that belongs to it into the Secret";
+    CertificateUntimely = 2114 Warning, "a certificate that is expired or not yet valid", "renew it, or wait until its time";
 
     // 22xx: routes, by their status.
     ParentMissing = 2201 Error, "a parent that does not exist", "add it, or correct the reference's name and namespace";

@@ -356,13 +356,15 @@ mod tests {
         bench.cluster("shown", H1, UpstreamTls { client_certificate, ..upstream("a.org", &authority) });
         let verify = VerifyName::AnyOf { hostnames: vec!["b.org".into(), "b org".into()], uris: vec![] };
         bench.cluster("works", H1, UpstreamTls { verify, ..upstream("a.org", &authority) });
-        let problem =
-            |cluster: &str, fault| TlsProblem { place: TlsPlace::Cluster(ClusterKey::new(cluster)), fault };
+        let problem = |cluster: &str, fault| {
+            let place = TlsPlace::Cluster(ClusterKey::new(cluster));
+            TlsProblem { place, fault, serves: cluster == "works" }
+        };
         let fault = super::super::CertificateFault::Missing;
         assert_eq!(
             bench.apply(),
             [
-                problem("shown", TlsFault::Certificate { key: missing, fault }),
+                problem("shown", TlsFault::Certificate { key: missing, fault, kept: false }),
                 problem("sni", TlsFault::ServerName),
                 problem("trust", TlsFault::Authority(0)),
                 problem("trust", TlsFault::NoAuthority),

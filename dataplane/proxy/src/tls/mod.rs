@@ -26,7 +26,7 @@ mod testing;
 mod tickets;
 mod visitor;
 
-pub use certificate::CertificateFault;
+pub use certificate::{CertificateFault, Untimely};
 pub use client::ClientTls;
 pub use clock::{Clock, ClockHand};
 pub use failure::{CertificateRefusal, TlsFailure};

@@ -26,12 +26,14 @@ const TICKETS_GIVEN: usize = 2;
 /// Something in the configuration of a listener or cluster that TLS cannot use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TlsFault {
-    /// A certificate is left out.
+    /// A certificate is left out, or the last good one is shown in its place.
     Certificate {
         /// Its name.
         key: CertificateKey,
         /// Why.
         fault: CertificateFault,
+        /// Whether there is a last good one.
+        kept: bool,
     },
     /// A trust anchor is left out: it is no certificate. Holds its place in the list.
     Authority(usize),
@@ -48,7 +50,10 @@ pub enum TlsFault {
 impl fmt::Display for TlsFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Certificate { key, fault } => write!(f, "certificate {key}: {fault}"),
+            Self::Certificate { key, fault, kept: false } => write!(f, "certificate {key}: {fault}"),
+            Self::Certificate { key, fault, kept: true } => {
+                write!(f, "certificate {key}: {fault}; the last good one stays in use")
+            }
             Self::Authority(index) => write!(f, "trust anchor {index} is no certificate"),
             Self::NoCertificate => f.write_str("no usable certificate"),
             Self::NoAuthority => f.write_str("no usable trust anchor"),
@@ -710,15 +715,16 @@ mod tests {
             bench.listener("mixed", &[&broken, &good], None);
             bench.listener("none", &[&broken], None);
             bench.cluster("client", H1, upstream("example.org", &authority));
-            let problem = |listener: &str, fault| TlsProblem {
+            let problem = |listener: &str, fault, serves| TlsProblem {
                 place: TlsPlace::Listener(ringway_config::ListenerKey::new(listener)),
                 fault,
+                serves,
             };
-            let fault = TlsFault::Certificate { key: broken.key.clone(), fault };
+            let fault = TlsFault::Certificate { key: broken.key.clone(), fault, kept: false };
             let expected = [
-                problem("mixed", fault.clone()),
-                problem("none", fault),
-                problem("none", TlsFault::NoCertificate),
+                problem("mixed", fault.clone(), true),
+                problem("none", fault, false),
+                problem("none", TlsFault::NoCertificate, false),
             ];
             assert_eq!(bench.apply(), expected);
             assert_eq!(bench.apply(), expected, "for as long as it lasts");
@@ -752,7 +758,8 @@ mod tests {
         bench.cluster("client", H1, upstream("example.org", &authority));
         bench.config.certificates.clear();
         let faults: Vec<_> = bench.apply().into_iter().map(|problem| problem.fault).collect();
-        let missing = TlsFault::Certificate { key: cert.key.clone(), fault: CertificateFault::Missing };
+        let missing =
+            TlsFault::Certificate { key: cert.key.clone(), fault: CertificateFault::Missing, kept: false };
         assert_eq!(faults, [missing, TlsFault::NoCertificate]);
         bench.certificate(&cert);
         assert_eq!(bench.apply(), []);

@@ -3,9 +3,13 @@
 //! A new configuration makes a new store that shares every entry whose own inputs are the same: so sessions stay
 //! resumable through changes that do not concern them, and ticket keys go exactly when the certificates or the client
 //! validation of their listener change.
+//!
+//! A certificate that becomes unusable does not take working TLS away: the last good one under its key is used on, and
+//! the problem says so. A renewal in two writes, first the chain and then its key, is such a case in between.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, UNIX_EPOCH};
 
 use ringway_config::{
     Certificate, CertificateKey, Cluster, ClusterKey, Config, Listener, ListenerKey, ListenerProtocol,
@@ -13,7 +17,7 @@ use ringway_config::{
 };
 use rustls::RootCertStore;
 
-use super::certificate::{CertificateFault, Loaded};
+use super::certificate::{CertificateFault, Loaded, Untimely};
 use super::{Alpn, ClientTls, Clock, ServerTls, TlsFault};
 
 /// TLS for every listener that ends it and every cluster that is spoken to by it.
@@ -33,6 +37,8 @@ pub struct TlsProblem {
     pub place: TlsPlace,
     /// What it is.
     pub fault: TlsFault,
+    /// Whether handshakes can be made there all the same.
+    pub serves: bool,
 }
 
 /// A listener or cluster.
@@ -50,7 +56,10 @@ type Ready = Result<Arc<Loaded>, CertificateFault>;
 #[derive(Clone, Debug)]
 struct CertificateEntry {
     source: Arc<Certificate>,
+    /// Of `source`; where that one is refused, of the last good one.
     ready: Ready,
+    /// What is wrong with `source`.
+    fault: Option<CertificateFault>,
 }
 
 #[derive(Debug)]
@@ -60,6 +69,7 @@ struct ListenerEntry {
     certificates: Vec<Ready>,
     /// `None`: handshakes are refused.
     server: Option<Arc<ServerTls>>,
+    /// Those of certificates apart.
     faults: Vec<TlsFault>,
 }
 
@@ -70,6 +80,7 @@ struct ClusterEntry {
     shown: Option<Ready>,
     /// `None`: no connection can be made.
     client: Option<Arc<ClientTls>>,
+    /// Those of certificates apart.
     faults: Vec<TlsFault>,
 }
 
@@ -103,19 +114,25 @@ impl TlsStore {
         for (key, listener) in &config.listeners {
             let Some((termination, alpn)) = termination(listener) else { continue };
             let entry = self.listener(key, termination, alpn, &next);
-            let problem = |fault: &TlsFault| TlsProblem {
+            let shown = termination.certificates.iter().filter_map(|key| next.fault(key));
+            let problem = |fault: TlsFault| TlsProblem {
                 place: TlsPlace::Listener(key.clone()),
-                fault: fault.clone(),
+                fault,
+                serves: entry.server.is_some(),
             };
-            problems.extend(entry.faults.iter().map(problem));
+            problems.extend(shown.chain(entry.faults.iter().cloned()).map(problem));
             next.listeners.insert(key.clone(), entry);
         }
         for (key, cluster) in &config.clusters {
             let Some(tls) = &cluster.tls else { continue };
             let entry = self.cluster(key, cluster, tls, &next);
-            let problem =
-                |fault: &TlsFault| TlsProblem { place: TlsPlace::Cluster(key.clone()), fault: fault.clone() };
-            problems.extend(entry.faults.iter().map(problem));
+            let shown = tls.client_certificate.as_ref().and_then(|key| next.fault(key));
+            let problem = |fault: TlsFault| TlsProblem {
+                place: TlsPlace::Cluster(key.clone()),
+                fault,
+                serves: entry.client.is_some(),
+            };
+            problems.extend(shown.into_iter().chain(entry.faults.iter().cloned()).map(problem));
             next.clusters.insert(key.clone(), entry);
         }
         (next, problems)
@@ -149,8 +166,35 @@ impl TlsStore {
     fn certificate(&self, source: &Arc<Certificate>) -> CertificateEntry {
         match self.certificates.get(&source.key) {
             Some(entry) if Arc::ptr_eq(&entry.source, source) || entry.source == *source => entry.clone(),
-            _ => CertificateEntry { source: Arc::clone(source), ready: Loaded::new(source).map(Arc::new) },
+            before => {
+                let loaded = Loaded::new(source).map(Arc::new);
+                let fault = loaded.as_ref().err().copied();
+                self.tell_untimely(source);
+                let kept = before.filter(|_| fault.is_some()).and_then(|before| before.ready.as_ref().ok());
+                let ready = kept.map_or(loaded, |kept| Ok(Arc::clone(kept)));
+                CertificateEntry { source: Arc::clone(source), ready, fault }
+            }
         }
+    }
+
+    /// A certificate out of its time is used as it is told: the clock may be what is wrong.
+    fn tell_untimely(&self, certificate: &Certificate) {
+        let key = &certificate.key;
+        let now = UNIX_EPOCH + Duration::from_secs(self.clock.now().as_secs());
+        match Untimely::of(certificate, now) {
+            Some(Untimely::Expired(_)) => tracing::warn!("certificate {key} is expired; clients refuse it"),
+            Some(Untimely::NotYetValid(_)) => {
+                tracing::warn!("certificate {key} is not yet valid; clients refuse it");
+            }
+            None => {}
+        }
+    }
+
+    fn fault(&self, key: &CertificateKey) -> Option<TlsFault> {
+        let entry = self.certificates.get(key);
+        let fault = entry.map_or(Some(CertificateFault::Missing), |entry| entry.fault)?;
+        let kept = entry.is_some_and(|entry| entry.ready.is_ok());
+        Some(TlsFault::Certificate { key: key.clone(), fault, kept })
     }
 
     fn ready(&self, key: &CertificateKey) -> Ready {
@@ -175,11 +219,6 @@ impl TlsStore {
             return Arc::clone(before);
         }
         let mut faults = Vec::new();
-        for (key, ready) in termination.certificates.iter().zip(&certificates) {
-            if let Err(fault) = ready {
-                faults.push(TlsFault::Certificate { key: key.clone(), fault: *fault });
-            }
-        }
         let usable: Vec<_> = certificates.iter().filter_map(|ready| ready.as_ref().ok().cloned()).collect();
         let client = termination.client.as_ref();
         let server = ServerTls::new(alpn, &usable, client, &self.clock, &mut faults).map(Arc::new);
@@ -207,16 +246,11 @@ impl TlsStore {
             return Arc::clone(before);
         }
         let mut faults = Vec::new();
-        let client = match (&tls.client_certificate, &shown) {
+        let client = match shown.as_ref().map(Ready::as_ref) {
             // Without the certificate that it must show, a connection would be another one than was asked for.
-            (Some(key), Some(Err(fault))) => {
-                faults.push(TlsFault::Certificate { key: key.clone(), fault: *fault });
-                None
-            }
-            _ => {
-                let shown = shown.as_ref().and_then(|ready| ready.as_ref().ok());
-                self.client_tls(cluster.protocol, tls, shown, &mut faults)
-            }
+            Some(Err(_)) => None,
+            Some(Ok(shown)) => self.client_tls(cluster.protocol, tls, Some(shown), &mut faults),
+            None => self.client_tls(cluster.protocol, tls, None, &mut faults),
         };
         Arc::new(ClusterEntry { tls: tls.clone(), protocol: cluster.protocol, shown, client, faults })
     }
@@ -274,7 +308,7 @@ fn termination(listener: &Listener) -> Option<(&TlsTermination, &'static [Alpn])
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use ringway_config::Der;
 
     use super::super::testing::{Authority, Bench, leaf, start, upstream};
     use super::*;
@@ -321,6 +355,54 @@ mod tests {
         bench.apply();
         assert!(bench.store.server(&ListenerKey::new("one")).is_none());
         assert!(bench.store.client(&ClusterKey::new("plain")).is_none());
+    }
+
+    #[test]
+    fn a_working_certificate_is_used_until_another_works() {
+        let authority = Authority::new("authority");
+        let mut bench = Bench::new();
+        let (old, new) =
+            (authority.issue("shop", leaf(&["a.org"])), authority.issue("shop", leaf(&["a.org"])));
+        bench.listener("listener", &[&old], None);
+        bench.cluster("client", UpstreamProtocol::Http1, {
+            let client_certificate = Some(old.key.clone());
+            UpstreamTls { client_certificate, ..upstream("a.org", &authority) }
+        });
+        assert_eq!(bench.apply(), []);
+        let server = bench.server("listener");
+        let fault = |fault, kept| TlsFault::Certificate { key: old.key.clone(), fault, kept };
+        let told = |problems: Vec<TlsProblem>| -> Vec<(TlsFault, bool)> {
+            problems.into_iter().map(|problem| (problem.fault, problem.serves)).collect()
+        };
+
+        // The chain is renewed first, its key second.
+        let half = Certificate { private_key: old.private_key.clone(), ..(*new).clone() };
+        bench.certificate(&Arc::new(half));
+        let mismatch = (fault(CertificateFault::Mismatch, true), true);
+        assert_eq!(
+            told(bench.apply()),
+            [mismatch.clone(), mismatch.clone()],
+            "the listener's and the cluster's"
+        );
+        assert!(Arc::ptr_eq(&server, &bench.server("listener")), "and sessions stay resumable");
+        bench.connect("client", "listener").unwrap();
+        assert_eq!(told(bench.apply()), [mismatch.clone(), mismatch], "for as long as it lasts");
+
+        bench.certificate(&Arc::new(Certificate { chain: vec![Der::new(vec![1])], ..(*new).clone() }));
+        let malformed = (fault(CertificateFault::Malformed, true), true);
+        assert_eq!(told(bench.apply()), [malformed.clone(), malformed], "another fault, the same good one");
+        bench.connect("client", "listener").unwrap();
+
+        bench.certificate(&new);
+        assert_eq!(bench.apply(), []);
+        assert!(!Arc::ptr_eq(&server, &bench.server("listener")));
+        bench.connect("client", "listener").unwrap();
+
+        // What is taken away is not used on.
+        bench.config.certificates.clear();
+        let missing = (fault(CertificateFault::Missing, false), false);
+        assert!(told(bench.apply()).contains(&missing));
+        assert!(bench.store.server(&ListenerKey::new("listener")).is_none());
     }
 
     #[test]
