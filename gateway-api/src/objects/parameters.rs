@@ -52,7 +52,7 @@ pub struct Parameters {
     #[schemars(range(min = 0))]
     pub replicas: Option<i32>,
     /// CPU and memory of each proxy.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "resources")]
     pub resources: Option<ResourceRequirements>,
     /// The Service before the proxies.
@@ -60,7 +60,7 @@ pub struct Parameters {
     pub service: Option<ServiceParameters>,
     /// Laid over the pod template that ringway makes, as `kubectl patch` would: containers, volumes and variables
     /// are found by name. The proxy's container is `ringway`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "anything")]
     pub pod_template: Option<PodTemplateSpec>,
     /// What the proxies log: a level, or levels by module, such as `info,ringway_proxy=debug`.
@@ -168,11 +168,11 @@ fn eighty() -> i32 {
 #[serde(rename_all = "camelCase")]
 pub struct DisruptionBudget {
     /// So many, or such a percentage, stay.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "count_or_percentage")]
     pub min_available: Option<IntOrString>,
     /// So many, or such a percentage, may be away.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "count_or_percentage")]
     pub max_unavailable: Option<IntOrString>,
 }
@@ -305,6 +305,14 @@ mod tests {
 
     fn read(spec: Value) -> Result<Parameters, String> {
         RawParameters(spec).read()
+    }
+
+    #[test]
+    fn what_has_a_default_may_be_left_out() {
+        let schema = Parameters::schema();
+        assert_eq!(schema.get("required"), None);
+        assert_eq!(schema["properties"]["disruptionBudget"].get("required"), None);
+        assert_eq!(schema["properties"]["autoscaling"]["required"], json!(["maxReplicas"]));
     }
 
     #[test]

@@ -102,7 +102,7 @@ fn pod(installation: &Installation, labels: LabelSelector) -> PodSpec {
 fn container(installation: &Installation) -> Container {
     let mut arguments = vec![
         "controller".to_owned(),
-        format!("--listen=:{STREAM_PORT}"),
+        format!("--listen=[::]:{STREAM_PORT}"),
         format!("--namespace={}", installation.namespace),
         "--name=$(POD_NAME)".to_owned(),
         format!("--image={}", installation.image),

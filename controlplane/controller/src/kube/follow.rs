@@ -44,6 +44,8 @@ const LOOK_DRIFT: Duration = Duration::from_secs(60);
 pub trait Serving: Send + Sync + 'static {
     /// Publishes a change, made from what was heard up to these positions. Returns the number that it has.
     fn publish(&self, delta: Delta, positions: Vec<(Kind, u64)>) -> u64;
+    /// What is published is true up to these positions as well.
+    fn reached(&self, positions: Vec<(Kind, u64)>);
     /// How far a Gateway's proxies are with what was published up to a number.
     fn progress(&self, gateway: &Name, published: u64) -> Progress;
     /// Resolves when a proxy came, went or acknowledged.
@@ -85,6 +87,8 @@ struct Follower<S> {
     translator: Translator,
     told: BTreeMap<ObjectKey, Told>,
     published: u64,
+    /// How far into the cluster's history what is published reaches.
+    reached: Vec<(Kind, u64)>,
     /// Statuses that are to be looked at.
     desk: Desk,
     /// Gateways whose proxies are to be looked at.
@@ -154,6 +158,7 @@ impl<S: Serving> Follower<S> {
             translator,
             told: BTreeMap::new(),
             published: 0,
+            reached: Vec::new(),
             desk: Desk::default(),
             yard: Desk::default(),
             provisioned: BTreeMap::new(),
@@ -208,6 +213,7 @@ impl<S: Serving> Follower<S> {
             self.apply(changes, now);
             tracing::info!(objects = self.store.len(), "the cluster is known");
         }
+        self.reach();
         for key in self.store.take_recorded() {
             self.mark(key, now);
         }
@@ -219,6 +225,18 @@ impl<S: Serving> Follower<S> {
         self.report();
     }
 
+    /// Says how far what is published reaches, if that is farther than when it was: most of what is heard changes nothing
+    /// for proxies, but one that was told of it by another replica must not wait for this one.
+    fn reach(&mut self) {
+        if !self.synced() || self.store.structure_changed() || self.store.endpoints_changed() {
+            return;
+        }
+        if !self.store.positions().eq(self.reached.iter().copied()) {
+            self.reached = self.store.positions().collect();
+            self.serving.reached(self.reached.clone());
+        }
+    }
+
     fn apply(&mut self, changes: Changes, now: Instant) {
         let mut changed: BTreeSet<ObjectKey> = changes.deletes.iter().cloned().collect();
         changed.extend(changes.upserts.iter().map(Object::key));
@@ -226,7 +244,8 @@ impl<S: Serving> Follower<S> {
         let first = !self.synced();
         if first || !delta.resources.set.is_empty() || !delta.resources.removed.is_empty() {
             let (set, removed) = (delta.resources.set.len(), delta.resources.removed.len());
-            self.published = self.serving.publish(delta.resources, self.store.positions().collect());
+            self.reached = self.store.positions().collect();
+            self.published = self.serving.publish(delta.resources, self.reached.clone());
             tracing::debug!(generation = self.published, set, removed, took = ?now.elapsed(), "published");
             let mut report = self.settings.board.read();
             (report.generation, report.since) = (self.published, timestamp());

@@ -13,11 +13,11 @@ use crate::serve::{Generation, Hub, Position};
 
 impl Serving for Hub {
     fn publish(&self, delta: Delta, positions: Vec<(Kind, u64)>) -> u64 {
-        let position = |(kind, at): (Kind, u64)| Position {
-            kind: kind.as_str().to_owned(),
-            resource_version: at.to_string(),
-        };
         Hub::publish(self, delta, positions.into_iter().map(position).collect()).0
+    }
+
+    fn reached(&self, positions: Vec<(Kind, u64)>) {
+        Hub::reached(self, positions.into_iter().map(position).collect());
     }
 
     fn progress(&self, gateway: &Name, published: u64) -> Progress {
@@ -36,6 +36,10 @@ impl Serving for Hub {
     fn changed(&self) -> impl Future<Output = ()> + Send {
         Hub::changed(self)
     }
+}
+
+fn position((kind, at): (Kind, u64)) -> Position {
+    Position { kind: kind.as_str().to_owned(), resource_version: at.to_string() }
 }
 
 /// The Gateway's own listeners of those that have no socket, by their names there.

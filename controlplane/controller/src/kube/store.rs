@@ -15,8 +15,8 @@ use super::raw::{self, Held, Record};
 /// What a watch of a kind says.
 #[derive(Clone, Debug)]
 pub enum Heard {
-    /// A list begins.
-    Begins,
+    /// A list begins, of a state that is this resource version or a later one; `None`: that is not known.
+    Begins(Option<String>),
     /// An object of the list that began.
     Listed(Box<DynamicObject>),
     /// The list is whole.
@@ -47,6 +47,8 @@ struct Shelf {
     held: BTreeMap<ObjectKey, Held>,
     /// A list that is not whole yet.
     coming: Option<BTreeMap<ObjectKey, Held>>,
+    /// The oldest state that it may be of.
+    coming_at: u64,
     /// Whether there was a whole list, or is no such kind.
     known: bool,
     position: u64,
@@ -56,7 +58,11 @@ impl Store {
     /// Takes in what a watch says.
     pub fn hear(&mut self, kind: Kind, version: &str, heard: Heard) {
         match heard {
-            Heard::Begins => self.shelf(kind).coming = Some(BTreeMap::new()),
+            Heard::Begins(at) => {
+                let shelf = self.shelf(kind);
+                shelf.coming = Some(BTreeMap::new());
+                shelf.coming_at = position(at.as_deref());
+            }
             Heard::Listed(raw) => {
                 if let Some((key, held)) = self.decode(kind, version, *raw)
                     && let Some(held) = held.or_else(|| self.shelf(kind).held.get(&key).cloned())
@@ -65,11 +71,15 @@ impl Store {
                 }
             }
             Heard::Whole => {
-                let list = self.shelf(kind).coming.take().unwrap_or_default();
+                let shelf = self.shelf(kind);
+                let list = shelf.coming.take().unwrap_or_default();
+                // What was last heard of may be gone, and then no object of the list is as new as that.
+                shelf.position = shelf.position.max(shelf.coming_at);
                 self.replace(kind, list);
             }
             Heard::Absent => {
-                self.shelf(kind).coming = None;
+                let shelf = self.shelf(kind);
+                (shelf.coming, shelf.position) = (None, 0);
                 self.replace(kind, BTreeMap::new());
             }
             Heard::Now(raw) => {
@@ -143,9 +153,9 @@ impl Store {
         }
     }
 
-    /// How far the watches have come, by kind.
+    /// How far the watches have come, by kind; without kinds that do not exist, which can be behind nothing.
     pub fn positions(&self) -> impl Iterator<Item = (Kind, u64)> {
-        self.kinds.iter().map(|(kind, shelf)| (*kind, shelf.position))
+        self.kinds.iter().map(|(kind, shelf)| (*kind, shelf.position)).filter(|(_, position)| *position > 0)
     }
 
     /// What does not decode, and why.
@@ -266,28 +276,39 @@ mod tests {
     #[test]
     fn a_relist_replaces_at_its_end_and_nothing_before() {
         let mut store = Store::default();
-        let first = [Heard::Begins, Heard::Listed(service("a", 1, json!(1)))];
+        let first = [Heard::Begins(None), Heard::Listed(service("a", 1, json!(1)))];
         assert_eq!(hear(&mut store, first), (vec![], vec![]));
         assert!(!store.knows(&[Kind::Service]));
         let rest = [Heard::Listed(service("b", 2, json!(1))), Heard::Whole];
         assert_eq!(hear(&mut store, rest), (names(&["a", "b"]), vec![]));
         assert!(store.knows(&[Kind::Service]));
 
-        let again = [Heard::Begins, Heard::Listed(service("b", 2, json!(1)))];
+        let again = [Heard::Begins(None), Heard::Listed(service("b", 2, json!(1)))];
         assert_eq!(hear(&mut store, again), (vec![], vec![]), "a broken list takes nothing away");
-        let again = [Heard::Begins, Heard::Listed(service("b", 9, json!(2))), Heard::Whole];
+        let again = [Heard::Begins(None), Heard::Listed(service("b", 9, json!(2))), Heard::Whole];
         assert_eq!(hear(&mut store, again), (names(&["b"]), names(&["a"])));
         assert_eq!(store.positions().collect::<Vec<_>>(), [(Kind::Service, 9)]);
     }
 
     #[test]
+    fn a_list_reaches_as_far_as_the_state_that_it_is_of_and_not_as_its_newest_object() {
+        let mut store = Store::default();
+        hear(&mut store, [Heard::Begins(Some("7".to_owned())), Heard::Listed(service("a", 1, json!(1)))]);
+        assert_eq!(store.positions().collect::<Vec<_>>(), [(Kind::Service, 1)], "it is not whole");
+        hear(&mut store, [Heard::Whole]);
+        assert_eq!(store.positions().collect::<Vec<_>>(), [(Kind::Service, 7)]);
+        hear(&mut store, [Heard::Absent]);
+        assert_eq!(store.positions().count(), 0);
+    }
+
+    #[test]
     fn an_object_that_does_not_decode_keeps_what_it_said_and_is_told_of() {
         let mut store = Store::default();
-        hear(&mut store, [Heard::Begins, Heard::Listed(service("a", 1, json!(1))), Heard::Whole]);
+        hear(&mut store, [Heard::Begins(None), Heard::Listed(service("a", 1, json!(1))), Heard::Whole]);
         assert_eq!(hear(&mut store, [Heard::Now(service("a", 2, json!("x")))]), (vec![], vec![]));
         assert!(store.undecodable().values().next().unwrap().contains("spec.ports[0].port"));
         let relist = [
-            Heard::Begins,
+            Heard::Begins(None),
             Heard::Listed(service("a", 2, json!("x"))),
             Heard::Listed(service("b", 3, json!("x"))),
             Heard::Whole,
@@ -303,7 +324,7 @@ mod tests {
         let mut store = Store::default();
         hear(&mut store, [Heard::Absent]);
         assert!(store.knows(&[Kind::Service]));
-        hear(&mut store, [Heard::Begins, Heard::Listed(service("a", 1, json!(1))), Heard::Whole]);
+        hear(&mut store, [Heard::Begins(None), Heard::Listed(service("a", 1, json!(1))), Heard::Whole]);
         assert_eq!(hear(&mut store, [Heard::Absent]).1, names(&["a"]));
     }
 

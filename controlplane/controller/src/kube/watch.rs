@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use kube::api::{Api, ApiResource};
+use kube::api::{Api, ApiResource, ListParams};
 use kube::core::{DynamicObject, GroupVersionKind};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, Error};
@@ -76,7 +76,7 @@ async fn follow(client: &Client, kind: Kind, version: &'static str, to: &mpsc::S
         label_selector: labels.map(str::to_owned),
         ..config
     };
-    let mut events = std::pin::pin!(watcher(api, config));
+    let mut events = std::pin::pin!(watcher(api.clone(), config.clone()));
     let mut look = tokio::time::interval(LOOK_SERVED);
     look.tick().await;
     let mut wait = WAIT.0;
@@ -91,7 +91,8 @@ async fn follow(client: &Client, kind: Kind, version: &'static str, to: &mpsc::S
             },
         };
         let heard = match event {
-            Some(Ok(Event::Init)) => Heard::Begins,
+            // Asked for before the list is, so the list is at least as new.
+            Some(Ok(Event::Init)) => Heard::Begins(newest(&api, &config).await),
             Some(Ok(Event::InitApply(object))) => Heard::Listed(Box::new(object)),
             Some(Ok(Event::InitDone)) => Heard::Whole,
             Some(Ok(Event::Apply(object))) => Heard::Now(Box::new(object)),
@@ -110,13 +111,25 @@ async fn follow(client: &Client, kind: Kind, version: &'static str, to: &mpsc::S
             }
             None => return Ended::LookAgain,
         };
-        if !matches!(heard, Heard::Begins) {
+        if !matches!(heard, Heard::Begins(_)) {
             wait = WAIT.0;
         }
         if to.send((kind, version, heard)).await.is_err() {
             return Ended::NobodyListens;
         }
     }
+}
+
+/// The version of a kind's objects as they are now, all together. Their own versions do not tell: the last change may have
+/// been that one went.
+async fn newest(api: &Api<DynamicObject>, config: &watcher::Config) -> Option<String> {
+    let one = ListParams {
+        field_selector: config.field_selector.clone(),
+        label_selector: config.label_selector.clone(),
+        ..ListParams::default().limit(1)
+    };
+    // If it fails, so will the list.
+    api.list_metadata(&one).await.ok()?.metadata.resource_version
 }
 
 /// The first of the versions that we know in which a kind is served; `None`: it does not exist.

@@ -114,6 +114,15 @@ impl Hub {
         Generation(state.ledger.generation())
     }
 
+    /// What is published is true up to these positions as well: nothing changed for proxies on the way to them.
+    pub fn reached(&self, positions: Vec<Position>) {
+        let mut state = self.state();
+        state.ledger.reach(positions);
+        for stream in state.streams.values().filter(|stream| stream.session.start().is_some()) {
+            stream.calls.wake.notify_one();
+        }
+    }
+
     /// The proxies that are connected, by gateway and pod.
     pub fn proxies(&self) -> Vec<ProxyState> {
         let state = self.state();

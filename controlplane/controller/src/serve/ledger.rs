@@ -109,6 +109,11 @@ impl Ledger {
         &self.positions
     }
 
+    /// All that is in force is as well made from these.
+    pub(super) fn reach(&mut self, positions: Vec<Position>) {
+        self.positions = positions.into();
+    }
+
     /// Takes a change in. Says which gateways' proxies must hear of it.
     pub(super) fn publish(&mut self, delta: SealedDelta, positions: Vec<Position>) -> BTreeSet<GatewayKey> {
         self.generation += 1;

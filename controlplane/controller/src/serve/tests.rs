@@ -538,6 +538,33 @@ fn nothing_is_sent_before_something_is_published_or_by_a_controller_that_is_behi
 }
 
 #[test]
+fn a_proxy_that_comes_back_and_lacks_nothing_has_acknowledged() {
+    let position = |version: &str| Position { kind: "Gateway".into(), resource_version: version.into() };
+    let mut drawn = small();
+    let all = Config::default().delta(&drawn.config());
+    let (before, now) = (Hub::new(), Instant::now());
+    before.publish(all.clone(), vec![position("1000")]);
+    let mut proxy = Proxy::default();
+    proxy.connect(&before, &gateway(0), now);
+    proxy.settle(now);
+
+    // Another controller has published all of that as well, but made it from what was there a little earlier. What came
+    // since changed nothing for proxies, so there is nothing to publish when it has heard of it.
+    let hub = Hub::new();
+    hub.publish(all, vec![position("999")]);
+    proxy.connect(&hub, &gateway(0), now);
+    proxy.settle(now);
+    assert_eq!(hub.proxies()[0].acknowledged, None);
+    hub.reached(vec![position("1000")]);
+    proxy.settle(now);
+    assert_eq!((hub.proxies()[0].acknowledged, proxy.resources_received), (Some(Generation(1)), 4));
+
+    let other = changed(&hub, &mut drawn, Edit::Listener(1, Some((1, false))));
+    proxy.settle(now);
+    assert_eq!((hub.proxies()[0].acknowledged, proxy.resources_received), (Some(other), 4));
+}
+
+#[test]
 fn positions_are_compared_as_numbers_and_only_where_they_can_be() {
     let at = |kind: &str, version: &str| Position { kind: kind.into(), resource_version: version.into() };
     assert!(behind(&[at("A", "99")], &[at("A", "100")]));
