@@ -1,7 +1,7 @@
 //! Lets in proxies by the tokens of their pods.
 //!
-//! The API server says whose a token is. It must be made out for us and bound to a pod, and the pod must belong to a
-//! Deployment that belongs to a Gateway: that Gateway's configuration, and no other, the proxy may have.
+//! The API server says whose a token is. It must be made out for us and bound to a pod, and the pod must belong to the
+//! Deployment that we made for a Gateway: that Gateway's configuration, and no other, the proxy may have.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,12 +11,14 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::api::{Api, PostParams};
+use kube::api::{Api, DynamicObject, PostParams};
 use kube::{Client, Error};
 use ringway_config::GatewayKey;
+use ringway_gateway_api::objects::Kind;
 use tokio::sync::Semaphore;
 
-use crate::provision::TOKEN_AUDIENCE;
+use super::watch::resource;
+use crate::provision::{TOKEN_AUDIENCE, name};
 use crate::serve::{Admission, Admitted, Refused};
 
 /// Tokens that are remembered; further ones are reviewed each time.
@@ -83,6 +85,12 @@ impl TokenAdmission {
         let there = there.filter(|there| there.uid.as_deref() == Some(&deployment.uid));
         let gateway = owner(there.as_ref(), "Gateway", "gateway.networking.k8s.io");
         let gateway = gateway.ok_or_else(|| stranger(&bearer, "a Gateway"))?;
+        let gateways: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), namespace, &resource(Kind::Gateway, "v1"));
+        let object = gateways.get_opt(&gateway.name).await.map_err(unknown)?;
+        if !made_for(object.as_ref(), &gateway, &deployment.name) {
+            return Err(stranger(&bearer, "the Deployment that was made for a Gateway"));
+        }
         Ok(Admitted {
             gateway: Some(GatewayKey::new(format!("{namespace}/{}", gateway.name))),
             pod: Some(bearer.pod.as_str().into()),
@@ -154,6 +162,14 @@ fn owner(metadata: Option<&ObjectMeta>, kind: &str, group: &str) -> Option<Owner
     owners.iter().find(is_it).cloned()
 }
 
+/// Whether a Deployment of this name is the one that is made for the Gateway. Anyone who may make Deployments may say of one
+/// that a Gateway owns it; nobody else has one of our name while ours is there.
+fn made_for(gateway: Option<&DynamicObject>, owner: &OwnerReference, deployment: &str) -> bool {
+    let gateway = gateway.filter(|there| there.metadata.uid.as_deref() == Some(&owner.uid));
+    let class = gateway.and_then(|there| there.data.pointer("/spec/gatewayClassName")?.as_str());
+    class.is_some_and(|class| name::base(&owner.name, class) == deployment)
+}
+
 fn stranger(bearer: &Bearer, what: &str) -> Refused {
     Refused::Denied(format!("pod {}/{} does not belong to {what} of ours", bearer.namespace, bearer.pod))
 }
@@ -199,6 +215,21 @@ mod tests {
             let why = reviewed(change).unwrap_err();
             assert!(why.contains(expected), "{why}");
         }
+    }
+
+    #[test]
+    fn a_deployment_must_be_the_one_that_is_made_for_the_gateway_that_owns_it() {
+        let gateway: DynamicObject = serde_json::from_value(json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+            "metadata": {"name": "web", "uid": "u"}, "spec": {"gatewayClassName": "ringway"},
+        }))
+        .unwrap();
+        let owner =
+            |uid: &str| OwnerReference { name: "web".into(), uid: uid.into(), ..OwnerReference::default() };
+        assert!(made_for(Some(&gateway), &owner("u"), "web-ringway"));
+        assert!(!made_for(Some(&gateway), &owner("u"), "mine"));
+        assert!(!made_for(Some(&gateway), &owner("other"), "web-ringway"));
+        assert!(!made_for(None, &owner("u"), "web-ringway"));
     }
 
     #[test]
