@@ -289,7 +289,9 @@ fn proxies_are_configured_and_outlive_their_controller() {
     second.kill();
     let alone = place.proxy("edge", place.port.number(), "token", &files[0]);
     alone.wait_until_ready();
-    assert_eq!(answered_by(&edge).as_deref(), Some("two"));
+    // The kernel may end the ring of a process that was killed, and its sockets with it, a moment after the process: until
+    // then the port is taken, and is tried again every second.
+    eventually("it serves", || (answered_by(&edge)? == "two").then_some(()));
     assert_eq!(alone.status()["from_file"], true);
     // What it holds is not sent again either.
     let controller = place.controller();
