@@ -20,7 +20,7 @@ use tokio_rustls::rustls::ServerConfig;
 use crate::admin::{self, AdminServer, Facts, Readiness};
 use crate::args::meant::{self, Misuse, Origins};
 use crate::args::said;
-use crate::plane::{files_status, timestamp};
+use crate::plane::{files_status, lock, timestamp};
 use crate::run::options;
 use crate::signals::{Signals, Told};
 use crate::{exit, http, inputs, logs};
@@ -152,11 +152,6 @@ impl DataPlane for Published {
         }
         Applied { generation: self.generation, ..Applied::default() }
     }
-}
-
-fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // What somebody panicked over is still the newest there is.
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// What the admin server shows.

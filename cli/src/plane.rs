@@ -69,7 +69,8 @@ const STARTING: u8 = 0;
 const READY: u8 = 1;
 const DRAINING: u8 = 2;
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// A lock of the control side, whatever became of its last holder.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What somebody panicked over is still the newest there is.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
