@@ -9,6 +9,7 @@ mod chunk;
 pub mod install;
 pub mod inventory;
 pub mod kube;
+mod now;
 pub mod provision;
 pub mod publish;
 pub mod rest;

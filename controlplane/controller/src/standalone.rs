@@ -13,6 +13,7 @@ use ringway_gateway_api::{Changes, Notice, Options};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::inventory::{Effect, Inventory, Problem};
+use crate::now::timestamp;
 use crate::publish::Publisher;
 use crate::rest::Rest;
 use crate::settle::{Settle, WAIT_MAX, WRITING_MAX};
@@ -329,8 +330,4 @@ impl<D: DataPlane> Standalone<D> {
         }
         self.told = problems.iter().cloned().collect();
     }
-}
-
-fn timestamp() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

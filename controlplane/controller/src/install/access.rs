@@ -6,8 +6,8 @@ use k8s_openapi::api::rbac::v1::{
 use ringway_gateway_api::objects::Kind;
 use serde_json::Value;
 
-use super::{NAME, metadata, value};
-use crate::provision::Made;
+use super::{NAME, metadata};
+use crate::provision::{Made, document};
 
 /// Roles and their bindings: one of the cluster, one of the controller's own namespace.
 pub(super) fn objects(namespace: &str) -> Vec<Value> {
@@ -26,18 +26,18 @@ pub(super) fn objects(namespace: &str) -> Vec<Value> {
         name: NAME.to_owned(),
     };
     vec![
-        value(&ClusterRole {
+        document(&ClusterRole {
             metadata: metadata("", NAME),
             rules: Some(in_the_cluster()),
             ..ClusterRole::default()
         }),
-        value(&ClusterRoleBinding {
+        document(&ClusterRoleBinding {
             metadata: metadata("", NAME),
             role_ref: role("ClusterRole"),
             subjects: subjects(),
         }),
-        value(&Role { metadata: metadata(namespace, NAME), rules: Some(at_home()) }),
-        value(&RoleBinding {
+        document(&Role { metadata: metadata(namespace, NAME), rules: Some(at_home()) }),
+        document(&RoleBinding {
             metadata: metadata(namespace, NAME),
             role_ref: role("Role"),
             subjects: subjects(),

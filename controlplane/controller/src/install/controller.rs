@@ -8,8 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
-use super::{Installation, NAME, metadata, value};
-use crate::provision::ADMIN_PORT;
+use super::{Installation, NAME, metadata};
+use crate::provision::{ADMIN_PORT, document};
 
 /// Where proxies are served.
 const STREAM_PORT: i32 = 15010;
@@ -57,9 +57,9 @@ pub(super) fn objects(installation: &Installation) -> Vec<Value> {
         },
         ..Deployment::default()
     };
-    let mut objects = vec![value(&service), value(&deployment)];
+    let mut objects = vec![document(&service), document(&deployment)];
     if installation.high_availability {
-        objects.push(value(&PodDisruptionBudget {
+        objects.push(document(&PodDisruptionBudget {
             metadata: metadata(namespace, NAME),
             spec: Some(PodDisruptionBudgetSpec {
                 max_unavailable: Some(IntOrString::Int(1)),

@@ -3,7 +3,8 @@
 use ringway_gateway_api::objects::{GROUP_RINGWAY, Kind, Parameters};
 use serde_json::{Value, json};
 
-use super::{metadata, value};
+use super::metadata;
+use crate::provision::document;
 
 pub(super) fn gateway_parameters() -> Value {
     let kind = Kind::GatewayParameters;
@@ -12,7 +13,7 @@ pub(super) fn gateway_parameters() -> Value {
     json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": value(&metadata("", &format!("{}.{GROUP_RINGWAY}", kind.plural()))),
+        "metadata": document(&metadata("", &format!("{}.{GROUP_RINGWAY}", kind.plural()))),
         "spec": {
             "group": GROUP_RINGWAY,
             "names": {

@@ -8,8 +8,9 @@ use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use ringway_gateway_api::objects::{GatewayClass, GatewayClassSpec};
 use ringway_gateway_api::translate::CONTROLLER;
-use serde::Serialize;
 use serde_json::Value;
+
+use crate::provision::document;
 
 /// The name of the controller's objects, and of its Service.
 pub const NAME: &str = "ringway-controller";
@@ -33,16 +34,16 @@ pub struct Installation {
 pub fn objects(installation: &Installation) -> Vec<Value> {
     let namespace = &installation.namespace;
     let mut objects = vec![
-        value(&Namespace {
+        document(&Namespace {
             metadata: ObjectMeta { name: Some(namespace.clone()), ..metadata("", "") },
             ..Namespace::default()
         }),
         definition::gateway_parameters(),
-        value(&ServiceAccount { metadata: metadata(namespace, NAME), ..ServiceAccount::default() }),
+        document(&ServiceAccount { metadata: metadata(namespace, NAME), ..ServiceAccount::default() }),
     ];
     objects.extend(access::objects(namespace));
     objects.extend(controller::objects(installation));
-    objects.push(value(&GatewayClass {
+    objects.push(document(&GatewayClass {
         metadata: metadata("", CLASS),
         spec: GatewayClassSpec {
             controller_name: CONTROLLER.to_owned(),
@@ -91,8 +92,4 @@ fn metadata(namespace: &str, name: &str) -> ObjectMeta {
         labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
         ..ObjectMeta::default()
     }
-}
-
-fn value(object: &impl Serialize) -> Value {
-    serde_json::to_value(object).expect("objects of Kubernetes have texts for keys, so each is JSON")
 }

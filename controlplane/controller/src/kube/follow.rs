@@ -27,6 +27,7 @@ use super::status::programmed::{self, Progress};
 use super::status::write::{self, Outcome, Task};
 use super::store::Store;
 use super::watch::{self, Message};
+use crate::now::timestamp;
 use crate::provision::{GATEWAY_LABEL, Install, Refusal};
 
 /// What was heard and not yet taken in. When it is full, watches wait, and the API server keeps it.
@@ -500,8 +501,4 @@ impl<S: Serving> Follower<S> {
             report.undecodable = self.store.undecodable().clone();
         }
     }
-}
-
-fn timestamp() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

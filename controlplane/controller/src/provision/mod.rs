@@ -16,6 +16,7 @@ mod view;
 pub use apply::{Applied, Refusal, apply, live};
 pub use desired::desired;
 pub use labels::{CLASS_LABEL, GATEWAY_LABEL, MANAGED_BY, MANAGED_BY_LABEL, selector};
+pub(crate) use objects::document;
 pub use objects::{Made, Objects, Owner};
 pub use plan::{Live, Step, plan};
 pub use pod::{ADMIN_PORT, TOKEN_AUDIENCE};

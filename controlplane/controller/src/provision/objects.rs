@@ -87,6 +87,7 @@ impl Objects {
     }
 }
 
-fn document(object: &impl Serialize) -> Value {
+/// An object of Kubernetes as JSON.
+pub(crate) fn document(object: &impl Serialize) -> Value {
     serde_json::to_value(object).expect("objects of Kubernetes have texts for keys, so each is JSON")
 }
